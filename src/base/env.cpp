@@ -1,0 +1,35 @@
+#include "base/env.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace rushes {
+
+const std::vector<EnvRow>& env_table() {
+  static const std::vector<EnvRow> table = {
+      {EnvVar::log_level, "RUSHES_LOG", "what the log shows: debug, info (default), warning, error"},
+      {EnvVar::threads, "RUSHES_THREADS", "CPU threads of each rank (default: cores / ranks on this node)"},
+      {EnvVar::cache, "RUSHES_CACHE",
+       "folder of the text embedding cache (default: inside the output folder)"},
+      {EnvVar::hf_token, "HF_TOKEN", "access token of the Hugging Face Hub; never written to a log"},
+      {EnvVar::slurm_job_id, "SLURM_JOB_ID", "set by Slurm: kept in claims and item records"},
+      {EnvVar::slurm_localid, "SLURM_LOCALID",
+       "set by Slurm: the rank on its node, where MPI does not say it"},
+      {EnvVar::home, "HOME", "the user's home folder"},
+      {EnvVar::columns, "COLUMNS", "width of the terminal for live progress"},
+      {EnvVar::no_color, "NO_COLOR", "if set, no colours on a terminal"},
+  };
+  return table;
+}
+
+std::string env(EnvVar variable) {
+  for (const EnvRow& row : env_table()) {
+    if (row.variable != variable) continue;
+    const char* value = std::getenv(row.name);
+    return value == nullptr ? std::string() : std::string(value);
+  }
+  throw InternalError("an environment variable without a row in the table");
+}
+
+}  // namespace rushes

@@ -1,0 +1,32 @@
+#pragma once
+// The one table of environment variables that the program reads. Nothing else calls getenv.
+
+#include <string>
+#include <vector>
+
+namespace rushes {
+
+enum class EnvVar {
+  log_level,      // RUSHES_LOG
+  threads,        // RUSHES_THREADS
+  cache,          // RUSHES_CACHE
+  hf_token,       // HF_TOKEN
+  slurm_job_id,   // SLURM_JOB_ID
+  slurm_localid,  // SLURM_LOCALID
+  home,           // HOME
+  columns,        // COLUMNS
+  no_color,       // NO_COLOR
+};
+
+struct EnvRow {
+  EnvVar variable;
+  const char* name;
+  const char* meaning;
+};
+
+/// Every variable with what it means; `doctor` and the README print it.
+const std::vector<EnvRow>& env_table();
+/// The variable's value, or "" where it is not set.
+std::string env(EnvVar variable);
+
+}  // namespace rushes

@@ -1,0 +1,76 @@
+#pragma once
+// The two roots of every failure: what the user, a file or the machine got wrong (UserError), and what we got
+// wrong (InternalError). A third type is no failure: StoppedEarly, the answer to a signal or a time limit.
+
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "base/str.h"
+
+namespace rushes {
+
+/// Wrong input or environment. Each problem is one line that says what is wrong, where (file, line, key,
+/// tensor, shape) and what to do. Found before any item starts it means exit code 2; inside an item it fails
+/// that item only.
+class UserError : public std::runtime_error {
+ public:
+  explicit UserError(std::vector<std::string> problems)
+      : std::runtime_error(join(problems, "\n")), problems_(std::move(problems)) {}
+  explicit UserError(const std::string& problem) : UserError(std::vector<std::string>{problem}) {}
+
+  const std::vector<std::string>& problems() const { return problems_; }
+
+ private:
+  std::vector<std::string> problems_;
+};
+
+/// A bug of ours: exit code 1.
+class InternalError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+/// Work was stopped between two steps by a signal or a limit; nothing is wrong and the rest can be done
+/// later.
+class StoppedEarly : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Collects everything that is wrong, so that it can be listed at once.
+class Problems {
+ public:
+  template <class... Values>
+  void add(const Values&... values) {
+    list_.push_back(str(values...));
+  }
+  bool empty() const { return list_.empty(); }
+  const std::vector<std::string>& list() const { return list_; }
+  /// Throws UserError with every problem, if there is one.
+  void throw_if_any() const {
+    if (!list_.empty()) throw UserError(list_);
+  }
+
+ private:
+  std::vector<std::string> list_;
+};
+
+template <class... Values>
+[[noreturn]] void fail(const Values&... values) {
+  throw UserError(str(values...));
+}
+
+[[noreturn]] void fail_check(const char* condition, const std::string& message,
+                             const std::source_location& where);
+
+}  // namespace rushes
+
+/// Holds what only a bug can break; the values go into the message: RUSHES_CHECK(a == b, "a=", a, " b=", b).
+#define RUSHES_CHECK(condition, ...)                                                                 \
+  do {                                                                                               \
+    if (!(condition)) [[unlikely]] {                                                                 \
+      ::rushes::fail_check(#condition, ::rushes::str(__VA_ARGS__), std::source_location::current()); \
+    }                                                                                                \
+  } while (false)

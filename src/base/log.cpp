@@ -1,0 +1,104 @@
+#include "base/log.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <mutex>
+#include <regex>
+
+#include "base/env.h"
+#include "base/error.h"
+
+namespace rushes {
+namespace {
+
+struct LogState {
+  std::mutex mutex;
+  int rank = 0;
+  int world = 1;
+  LogLevel level = LogLevel::info;
+  std::ofstream file;
+};
+
+LogState& state() {
+  static LogState instance;
+  return instance;
+}
+
+const char* level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+  }
+  return "?";
+}
+
+std::string time_now() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  gmtime_r(&now.tv_sec, &parts);
+  char text[32];
+  const size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  char whole[48];
+  snprintf(whole, sizeof whole, "%.*s.%03ldZ", static_cast<int>(length), text, now.tv_nsec / 1000000);
+  return whole;
+}
+
+}  // namespace
+
+void log_setup(int rank, int world, LogLevel level) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  log.rank = rank;
+  log.world = world;
+  log.level = level;
+}
+
+void log_to_file(const std::string& path) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  log.file.close();
+  log.file.clear();
+  log.file.open(path, std::ios::app);
+  if (!log.file) fail("cannot write the log ", path, ": check that the folder exists and may be written");
+}
+
+std::string hide_secrets(const std::string& text) {
+  std::string clean = text;
+  const std::string token = env(EnvVar::hf_token);
+  if (token.size() >= 4) {
+    for (size_t at = clean.find(token); at != std::string::npos; at = clean.find(token, at + 3)) {
+      clean.replace(at, token.size(), "***");
+    }
+  }
+  if (clean.find("hf_") == std::string::npos) return clean;
+  static const std::regex hub_token("hf_[A-Za-z0-9]{16,}");
+  return std::regex_replace(clean, hub_token, "***");
+}
+
+void log_line(LogLevel level, const std::string& text) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (level < log.level) return;
+  const std::string clean = hide_secrets(text);
+  const std::string where = log.world > 1 ? str("rank ", log.rank, ": ") : std::string();
+  const std::string mark = level >= LogLevel::warning ? str(level_name(level), ": ") : std::string();
+  if (log.rank == 0 || level >= LogLevel::warning) {
+    const std::string line = str(where, mark, clean, "\n");
+    fwrite(line.data(), 1, line.size(), stderr);
+  }
+  if (log.file.is_open())
+    log.file << time_now() << ' ' << level_name(level) << ' ' << where << clean << std::endl;
+}
+
+}  // namespace rushes

@@ -1,0 +1,16 @@
+#include "nn/linear.h"
+
+namespace rushes {
+
+Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool bias,
+               std::optional<at::ScalarType> dtype)
+    : weight_(loader.take(name + ".weight", {out, in}, dtype)) {
+  if (bias) bias_ = loader.take(name + ".bias", {out}, dtype);
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return at::linear(x.to(weight_.scalar_type()), weight_,
+                    bias_.defined() ? std::optional(bias_) : std::nullopt);
+}
+
+}  // namespace rushes

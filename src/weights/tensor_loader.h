@@ -1,0 +1,61 @@
+#pragma once
+// Hands a model its parameters by name and keeps the books: what is missing, misshaped or left over is listed
+// at once.
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "weights/tensor_store.h"
+
+namespace rushes {
+
+struct LoadOptions {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;  // of parameters that the model does not keep in another type
+};
+
+/// A renaming of stored names, as data: the first rule whose `from` starts the name replaces that start by
+/// `to`.
+struct NameRule {
+  std::string from;
+  std::string to;
+};
+
+class TensorLoader {
+ public:
+  /// `what` names the component in messages ("transformer (models/x/transformer)"). `store` must outlive the
+  /// loader.
+  TensorLoader(const TensorStore& store, LoadOptions options, std::string what,
+               std::vector<NameRule> rules = {});
+
+  const LoadOptions& options() const { return options_; }
+  bool has(const std::string& name) const;
+  /// The shape of a stored tensor, or nothing.
+  std::optional<std::vector<int64_t>> shape(const std::string& name) const;
+
+  /// The parameter `name` of exactly this shape, in `dtype` (default: options().dtype), on options().device.
+  /// CPU parameters already stored in that type are views of the mapping. A missing or misshaped one is
+  /// noted, and a tensor of the right shape full of NaN is given, so that everything wrong is found in one
+  /// pass.
+  at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
+  /// Stored tensors that the model knowingly does not use (by exact name or, ending in '*', by start).
+  void ignore(const std::string& pattern);
+  /// Throws UserError that lists every missing, misshaped (both shapes) and unexpected tensor with its file.
+  void finish() const;
+
+ private:
+  const TensorStore& store_;
+  LoadOptions options_;
+  std::string what_;
+  std::map<std::string, std::string> stored_name_;  // model's name -> stored name
+  std::set<std::string> taken_;
+  std::vector<std::string> ignored_;
+  Problems problems_;
+};
+
+}  // namespace rushes
