@@ -1,0 +1,71 @@
+#pragma once
+// A job: what the user asked for, resolved and validated whole. And the items it consists of.
+// Order of precedence: defaults < the model's preset in configs/ < the job < the prompt's own line < --set.
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "config/settings.h"
+#include "pipelines/pipeline.h"
+
+namespace rushes {
+
+/// One resolved setting and where its value came from, for `plan` and the item records.
+struct SettingRow {
+  std::string key;     // "sampling.height"
+  std::string value;   // as YAML
+  std::string source;  // "default", "configs/models/wan.yaml:3", "jobs/demo.yaml:12", "--set"
+};
+
+/// One clip of the job.
+struct Item {
+  std::string id;  // file name of its outputs
+  std::string prompt;
+  Sampling sampling;          // resolved: own seed, samples = 1
+  std::string request_hash;   // 32 hex digits; see "The request hash" in the README
+  double flops = 0;           // for longest-first order
+  std::string where;          // "prompts.jsonl:7"
+  nlohmann::json request;     // what the hash covers, key by key, so that a changed key can be named
+  nlohmann::json prompt_row;  // the prompt line as given (for failed.jsonl); sample seeds made explicit
+};
+
+struct Job {
+  JobKind kind = JobKind::generate;
+  std::string model;   // as given: a folder or org/name[@revision]
+  std::string output;  // {date}, {job}, {model} filled in
+  std::vector<std::string> save = {"video"};
+  VideoOptions video;
+  Sampling sampling;  // before the prompts' own lines
+  Parallel parallel;
+  Precision precision;  // as given; PipelineOptions holds the resolved one
+  AttentionBackend attention = AttentionBackend::automatic;
+  DeviceKind device = DeviceKind::automatic;
+  Numerics numerics = Numerics::diffusers;
+  Regression regression;
+  int64_t retries = 2;
+  std::vector<SettingRow> settings;
+  std::string resolved_yaml;  // what goes to output/job.yaml
+};
+
+struct JobOverrides {
+  std::vector<std::pair<std::string, std::string>> set;  // --set a.b=v, in order
+};
+
+/// Everything needed to start, validated whole.
+struct ResolvedJob {
+  Job job;
+  std::shared_ptr<const ModelDir> model;
+  std::shared_ptr<const Blueprint> blueprint;
+  PipelineOptions options;
+  std::vector<Item> items;  // in the order of the prompts
+  std::vector<std::string> warnings;
+};
+
+/// Reads the job file and its prompts. Every problem (job file, prompts, model's json files, sizes) is
+/// collected and thrown as one UserError; nothing is written, no weights are loaded.
+ResolvedJob load_job(const std::filesystem::path& file, const JobOverrides& overrides);
+
+}  // namespace rushes

@@ -1,0 +1,84 @@
+#include "models/registry.h"
+
+#include "base/error.h"
+#include "base/nearest.h"
+
+namespace rushes {
+namespace {
+
+template <class Factory>
+struct Row {
+  const char* class_name;
+  Factory* make;
+};
+
+using MakeTransformer = std::unique_ptr<Transformer>(const nlohmann::json&, TensorLoader&,
+                                                     const std::string&);
+using MakeVae = std::unique_ptr<Vae>(const nlohmann::json&, TensorLoader&, const std::string&);
+using MakeTextEncoder = std::unique_ptr<TextEncoder>(const nlohmann::json&, TensorLoader&,
+                                                     const std::string&);
+using MakeScheduler = std::unique_ptr<Scheduler>(const nlohmann::json&, const std::string&);
+using MakeTokenizer = std::unique_ptr<Tokenizer>(const TokenizerFiles&, const std::string&);
+
+// The families. One row a class; keep them in the order of the alphabet.
+const std::vector<Row<MakeTransformer>> kTransformers = {};
+const std::vector<Row<MakeVae>> kVaes = {};
+const std::vector<Row<MakeTextEncoder>> kTextEncoders = {};
+const std::vector<Row<MakeScheduler>> kSchedulers = {};
+const std::vector<Row<MakeTokenizer>> kTokenizers = {};
+
+template <class Factory>
+std::vector<std::string> names(const std::vector<Row<Factory>>& rows) {
+  std::vector<std::string> result;
+  for (const auto& row : rows)
+    result.emplace_back(row.class_name);
+  return result;
+}
+
+template <class Factory>
+Factory& find(const std::vector<Row<Factory>>& rows, const std::string& class_name, const char* kind,
+              const std::string& where) {
+  for (const auto& row : rows) {
+    if (class_name == row.class_name) return *row.make;
+  }
+  fail(where, ": '", class_name, "' is no ", kind, " that this version can run (it can run ",
+       join(names(rows), ", "), ")", did_you_mean(class_name, names(rows)));
+}
+
+}  // namespace
+
+std::unique_ptr<Transformer> make_transformer(const std::string& class_name, const nlohmann::json& config,
+                                              TensorLoader& loader, const std::string& where) {
+  return find(kTransformers, class_name, "transformer", where)(config, loader, where);
+}
+
+std::unique_ptr<Vae> make_vae(const std::string& class_name, const nlohmann::json& config,
+                              TensorLoader& loader, const std::string& where) {
+  return find(kVaes, class_name, "VAE", where)(config, loader, where);
+}
+
+std::unique_ptr<TextEncoder> make_text_encoder(const std::string& class_name, const nlohmann::json& config,
+                                               TensorLoader& loader, const std::string& where) {
+  return find(kTextEncoders, class_name, "text encoder", where)(config, loader, where);
+}
+
+std::unique_ptr<Scheduler> make_scheduler(const std::string& class_name, const nlohmann::json& config,
+                                          const std::string& where) {
+  return find(kSchedulers, class_name, "scheduler", where)(config, where);
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& class_name, const TokenizerFiles& files,
+                                          const std::string& where) {
+  return find(kTokenizers, class_name, "tokenizer", where)(files, where);
+}
+
+std::vector<std::string> known_classes(const std::string& kind) {
+  if (kind == "transformer") return names(kTransformers);
+  if (kind == "vae") return names(kVaes);
+  if (kind == "text_encoder") return names(kTextEncoders);
+  if (kind == "scheduler") return names(kSchedulers);
+  if (kind == "tokenizer") return names(kTokenizers);
+  throw InternalError("no component kind '" + kind + "'");
+}
+
+}  // namespace rushes

@@ -1,0 +1,108 @@
+#pragma once
+// A pipeline as the rooms above see it: what it can take (Blueprint, no weights), and one that is loaded
+// (Pipeline).
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attention/step_context.h"
+#include "base/error.h"
+#include "base/stop.h"
+#include "config/settings.h"
+#include "media/frames.h"
+#include "models/interfaces.h"
+#include "weights/model_dir.h"
+
+namespace rushes {
+
+/// One clip to make: every setting resolved, one seed, one sample.
+struct Request {
+  std::string prompt;
+  Sampling sampling;  // sampling.seed is this clip's seed; sampling.samples is 1
+};
+
+/// Where and in which number formats a pipeline runs; everything resolved, nothing automatic.
+struct PipelineOptions {
+  at::Device device = at::kCPU;
+  Dtype transformer = Dtype::float32;
+  Dtype vae = Dtype::float32;
+  Dtype text_encoder = Dtype::float32;
+  AttentionBackend attention = AttentionBackend::automatic;
+};
+
+/// Text embeddings kept between items, runs and ranks; implemented above (on disk). Keys are file-name safe.
+class EmbeddingStore {
+ public:
+  virtual ~EmbeddingStore() = default;
+  virtual std::optional<at::Tensor> get(const std::string& key) = 0;
+  virtual void put(const std::string& key, const at::Tensor& value) = 0;
+};
+
+/// Told of progress; called on the thread that runs the pipeline.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  virtual void on_stage(const std::string& stage) = 0;
+  /// After denoising step `step` (from 0) of `steps`.
+  virtual void on_step(int64_t step, int64_t steps, double seconds) = 0;
+};
+
+struct RunContext {
+  const StopToken& stop;                 // looked at between steps and stages: StoppedEarly
+  EmbeddingStore* embeddings = nullptr;  // optional
+  StepObserver* observer = nullptr;      // optional
+};
+
+struct StageTime {
+  std::string stage;
+  double seconds = 0;
+};
+
+/// A finished clip.
+struct Clip {
+  at::Tensor
+      latents;    // float32 on CPU, [1, channels, frames, height, width], as diffusers' output_type="latent"
+  Frames frames;  // rounded to nearest
+  std::vector<StageTime> times;
+  std::vector<std::string> warnings;  // e.g. "prompt cut to 512 tokens"
+};
+
+/// Work of one clip.
+struct ItemCost {
+  double flops = 0;             // all stages
+  double weight_bytes = 0;      // parameters in memory at the chosen precision
+  double activation_bytes = 0;  // largest stage
+  std::vector<std::pair<std::string, double>> stage_flops;
+};
+
+class Pipeline {
+ public:
+  virtual ~Pipeline() = default;
+  /// Makes one clip. Throws UserError (this item cannot be made), StoppedEarly, or InternalError.
+  virtual Clip run(const Request& request, const RunContext& context) = 0;
+};
+
+/// What a model folder can do, from its json files alone.
+class Blueprint {
+ public:
+  virtual ~Blueprint() = default;
+  virtual const std::string& pipeline_class() const = 0;
+  /// Sampling keys that some stage of this pipeline reads; any other key in a job or prompt line is an error.
+  virtual const std::vector<std::string>& sampling_keys() const = 0;
+  /// Notes what the model cannot take, saying what it needs ("height 250 must be a multiple of 16").
+  virtual void check(const Sampling& sampling, const std::string& where, Problems& problems) const = 0;
+  virtual ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const = 0;
+  virtual std::unique_ptr<Pipeline> load(const PipelineOptions& options) const = 0;
+};
+
+/// Finds the pipeline by model_index.json's _class_name; checks every component's class and config; loads no
+/// weights. `clean_nfc`: Unicode normalisation form C, given by whoever has ICU (see models/tokenizers/icu).
+using NormalizeNfc = std::function<std::string(const std::string&)>;
+std::unique_ptr<Blueprint> make_blueprint(const ModelDir& model, NormalizeNfc normalize_nfc);
+
+}  // namespace rushes
