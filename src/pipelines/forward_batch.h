@@ -1,0 +1,41 @@
+#pragma once
+// The data of one clip on its way through the stages. Each field says which stage fills it; a stage reads
+// only fields of stages before it.
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "media/frames.h"
+#include "models/interfaces.h"
+#include "pipelines/pipeline.h"
+
+namespace rushes {
+
+struct ForwardBatch {
+  Request request;  // the input
+
+  // text encoding: [1, max_sequence_length, text dim] in the text encoder's dtype, rows past the prompt zero.
+  at::Tensor prompt_embeds;
+  at::Tensor negative_prompt_embeds;  // undefined without classifier-free guidance
+
+  // timestep preparation
+  std::unique_ptr<SchedulerRun> schedule;
+
+  // latent preparation: noise; denoising: the clip. float32, [1, channels, frames, height, width], on the
+  // device.
+  at::Tensor latents;
+
+  // decoding
+  Frames frames;
+
+  std::vector<std::string> warnings;
+
+  /// Classifier-free guidance: two forwards a step.
+  bool guided() const { return request.sampling.guidance_scale > 1.0; }
+};
+
+}  // namespace rushes

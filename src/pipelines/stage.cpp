@@ -1,0 +1,37 @@
+#include "pipelines/stage.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include "base/timer.h"
+
+namespace rushes {
+
+Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
+  const c10::InferenceMode inference;
+  ForwardBatch batch;
+  batch.request = request;
+  Clip clip;
+  for (const auto& stage : stages_) {
+    context.stop.check(stage->name().c_str());
+    if (context.observer != nullptr) context.observer->on_stage(stage->name());
+    const Timer timer;
+    stage->verify_input(batch);
+    stage->forward(batch, context);
+    stage->verify_output(batch);
+    clip.times.push_back({stage->name(), timer.seconds()});
+  }
+  clip.latents = batch.latents.to(at::kCPU, at::kFloat).contiguous();
+  clip.frames = std::move(batch.frames);
+  clip.warnings = std::move(batch.warnings);
+  return clip;
+}
+
+void require_finite(const at::Tensor& tensor, const std::string& what) {
+  if (at::isfinite(tensor).all().item<bool>()) return;
+  const auto broken = tensor.numel() - at::isfinite(tensor).sum().item<int64_t>();
+  fail(what, " has ", broken, " of ", tensor.numel(),
+       " values that are NaN or infinite; if a part runs in 16 bit, try "
+       "precision float32 for it, else the weights are broken");
+}
+
+}  // namespace rushes

@@ -1,0 +1,36 @@
+#pragma once
+// A pipeline is a list of stages; each is verify -> forward -> verify, timed in one place (ComposedPipeline).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pipelines/forward_batch.h"
+
+namespace rushes {
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  virtual std::string name() const = 0;
+  /// What the stage needs of the batch; throws UserError (the request's fault) or fails a RUSHES_CHECK
+  /// (ours).
+  virtual void verify_input(const ForwardBatch& batch) const = 0;
+  virtual void forward(ForwardBatch& batch, const RunContext& context) = 0;
+  /// What the stage promises of the batch.
+  virtual void verify_output(const ForwardBatch& batch) const = 0;
+};
+
+class ComposedPipeline : public Pipeline {
+ public:
+  explicit ComposedPipeline(std::vector<std::unique_ptr<Stage>> stages) : stages_(std::move(stages)) {}
+  Clip run(const Request& request, const RunContext& context) override;
+
+ private:
+  std::vector<std::unique_ptr<Stage>> stages_;
+};
+
+/// Throws UserError where `tensor` holds NaN or infinity; `what` names it.
+void require_finite(const at::Tensor& tensor, const std::string& what);
+
+}  // namespace rushes

@@ -1,0 +1,26 @@
+#pragma once
+// Latents -> pictures: denormalise by the VAE's latent statistics, decode, round to 8 bits.
+
+#include <memory>
+
+#include "pipelines/stage.h"
+
+namespace rushes {
+
+class DecodingStage : public Stage {
+ public:
+  DecodingStage(std::shared_ptr<const Vae> vae, at::Device device) : vae_(std::move(vae)), device_(device) {}
+  std::string name() const override { return "decoding"; }
+  void verify_input(const ForwardBatch& batch) const override;
+  void forward(ForwardBatch& batch, const RunContext& context) override;
+  void verify_output(const ForwardBatch& batch) const override;
+
+ private:
+  std::shared_ptr<const Vae> vae_;
+  at::Device device_;
+};
+
+/// video: [1, 3, frames, height, width] in [-1, 1] -> 8-bit frames, rounded to nearest (ties to even).
+Frames to_frames(const at::Tensor& video);
+
+}  // namespace rushes

@@ -1,0 +1,62 @@
+#include "pipelines/stages/denoising.h"
+
+#include "base/timer.h"
+
+namespace rushes {
+
+void DenoisingStage::verify_input(const ForwardBatch& batch) const {
+  RUSHES_CHECK(batch.schedule && batch.latents.defined() && batch.prompt_embeds.defined(),
+               "a stage before is missing");
+  RUSHES_CHECK(!batch.guided() || batch.negative_prompt_embeds.defined(),
+               "guidance without a negative embedding");
+}
+
+const Transformer& DenoisingStage::expert(double timestep) const {
+  const bool low_noise = parts_.transformer_2 && timestep < parts_.boundary_timestep;
+  return low_noise ? *parts_.transformer_2 : *parts_.transformer;
+}
+
+/// [1], or with expand_timesteps [1, tokens]: every token at the same noise level in text-to-video.
+at::Tensor DenoisingStage::model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const {
+  const at::Tensor t = timestep.to(latents.device()).view({1});
+  if (!parts_.expand_timesteps) return t;
+  // As the reference, which takes every second row and column of the latents whatever the patch size is.
+  const int64_t tokens = latents.size(2) * ((latents.size(3) + 1) / 2) * ((latents.size(4) + 1) / 2);
+  return t.to(at::kFloat).view({1, 1}).expand({1, tokens});
+}
+
+at::Tensor DenoisingStage::predict(const ForwardBatch& batch, const at::Tensor& timestep,
+                                   const StepContext& context) const {
+  const Transformer& model = expert(timestep.item<double>());
+  TransformerInputs inputs;
+  inputs.hidden_states = batch.latents.to(model.dtype());
+  inputs.timestep = model_timestep(timestep, batch.latents);
+  inputs.encoder_hidden_states = batch.prompt_embeds;
+  const at::Tensor conditional = model.forward(inputs, context);
+  if (!batch.guided()) return conditional;
+  inputs.encoder_hidden_states = batch.negative_prompt_embeds;
+  const at::Tensor unconditional = model.forward(inputs, context);
+  return unconditional + (conditional - unconditional).mul_(batch.request.sampling.guidance_scale);
+}
+
+void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
+  const at::ScalarType dtype = parts_.transformer->dtype();
+  batch.prompt_embeds = batch.prompt_embeds.to(dtype);
+  if (batch.guided()) batch.negative_prompt_embeds = batch.negative_prompt_embeds.to(dtype);
+  const at::Tensor& timesteps = batch.schedule->timesteps();
+  const int64_t steps = timesteps.size(0);
+  for (int64_t step = 0; step < steps; ++step) {
+    context.stop.check("a denoising step");
+    const Timer timer;
+    const StepContext step_context{.step = step, .attention = parts_.attention, .trace = nullptr};
+    const at::Tensor noise = predict(batch, timesteps[step], step_context);
+    batch.latents = batch.schedule->step(noise, batch.latents);
+    if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());
+  }
+}
+
+void DenoisingStage::verify_output(const ForwardBatch& batch) const {
+  require_finite(batch.latents, "the latents");
+}
+
+}  // namespace rushes

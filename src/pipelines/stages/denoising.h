@@ -1,0 +1,39 @@
+#pragma once
+// The loop over timesteps: one transformer forward a step, two with classifier-free guidance, then the
+// scheduler. Follows the loop of diffusers' pipeline_wan.py: guidance is taken in the transformer's dtype,
+// latents stay float32.
+
+#include <memory>
+#include <optional>
+
+#include "pipelines/stage.h"
+
+namespace rushes {
+
+/// Which transformer works at which noise level (Wan 2.2 has two experts).
+struct DenoisingParts {
+  std::shared_ptr<const Transformer> transformer;    // at timesteps >= boundary
+  std::shared_ptr<const Transformer> transformer_2;  // below; nullptr: `transformer` everywhere
+  double boundary_timestep = 0;                      // read only with transformer_2
+  bool expand_timesteps = false;                     // one timestep a token (Wan 2.2 TI2V)
+  std::vector<int64_t> patch = {1, 2, 2};            // of the transformer: frames, height, width
+  AttentionBackend attention = AttentionBackend::automatic;
+};
+
+class DenoisingStage : public Stage {
+ public:
+  explicit DenoisingStage(DenoisingParts parts) : parts_(std::move(parts)) {}
+  std::string name() const override { return "denoising"; }
+  void verify_input(const ForwardBatch& batch) const override;
+  void forward(ForwardBatch& batch, const RunContext& context) override;
+  void verify_output(const ForwardBatch& batch) const override;
+
+ private:
+  const Transformer& expert(double timestep) const;
+  at::Tensor model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const;
+  at::Tensor predict(const ForwardBatch& batch, const at::Tensor& timestep, const StepContext& context) const;
+
+  DenoisingParts parts_;
+};
+
+}  // namespace rushes

@@ -1,0 +1,38 @@
+#pragma once
+// Prompt -> cleaned text -> tokens -> embeddings; once for each distinct text where an EmbeddingStore is
+// given. Follows _get_t5_prompt_embeds of diffusers' pipeline_wan.py: rows past the prompt's tokens are zero.
+
+#include <memory>
+
+#include "models/tokenizers/prompt_clean.h"
+#include "pipelines/stage.h"
+
+namespace rushes {
+
+class TextEncodingStage : public Stage {
+ public:
+  struct Parts {
+    std::shared_ptr<const Tokenizer> tokenizer;
+    /// Called on the first text that no store has: the encoder's weights stay on disk while every text is
+    /// known.
+    std::function<std::shared_ptr<const TextEncoder>()> encoder;
+    NormalizeNfc normalize_nfc;
+    at::Device device = at::kCPU;
+    std::string cache_key;  // of all that can change an embedding's bits beside text and length
+  };
+  explicit TextEncodingStage(Parts parts) : parts_(std::move(parts)) {}
+
+  std::string name() const override { return "text encoding"; }
+  void verify_input(const ForwardBatch& batch) const override;
+  void forward(ForwardBatch& batch, const RunContext& context) override;
+  void verify_output(const ForwardBatch& batch) const override;
+
+ private:
+  at::Tensor embed(const std::string& text, const char* what, ForwardBatch& batch, const RunContext& context);
+  at::Tensor encode(const TokenIds& tokens);
+
+  Parts parts_;
+  std::shared_ptr<const TextEncoder> encoder_;
+};
+
+}  // namespace rushes
