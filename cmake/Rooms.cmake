@@ -53,7 +53,16 @@ function(rushes_tests room)
   if(ARG_TORCH)
     rushes_torch_pch(unit-${room})
   endif()
-  add_test(NAME unit-${room} COMMAND unit-${room} --order rand --rng-seed time
+  add_test(NAME unit-${room} COMMAND unit-${room} "~[gpu]" --order rand --rng-seed time
            WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-  set_tests_properties(unit-${room} PROPERTIES LABELS unit TIMEOUT 600)
+  set_tests_properties(unit-${room} PROPERTIES LABELS unit TIMEOUT 900)
+  # Cases tagged [gpu] print "skipped: no GPU" where there is none, and CTest then says so too.
+  foreach(source IN LISTS sources)
+    file(STRINGS "${source}" tagged REGEX "\\[gpu\\]" LIMIT_COUNT 1)
+    if(tagged)
+      add_test(NAME gpu-${room} COMMAND unit-${room} "[gpu]" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+      set_tests_properties(gpu-${room} PROPERTIES LABELS gpu TIMEOUT 900 SKIP_REGULAR_EXPRESSION "skipped: no GPU")
+      break()
+    endif()
+  endforeach()
 endfunction()
