@@ -38,7 +38,11 @@ class Transformer {
   /// -> [batch, out channels, frames, height, width]
   virtual at::Tensor forward(const TransformerInputs& inputs, const StepContext& context) const = 0;
   virtual int64_t in_channels() const = 0;
-  virtual at::ScalarType dtype() const = 0;  // of its main parameters: what inputs are cast to
+  virtual int64_t out_channels() const = 0;
+  virtual int64_t text_dim() const = 0;
+  virtual std::vector<int64_t> patch_size() const = 0;  // latent frames, rows, columns of one token
+  virtual int64_t max_positions() const = 0;            // most tokens along each of the three axes
+  virtual at::ScalarType dtype() const = 0;             // of its main parameters: what inputs are cast to
 };
 
 /// Posterior of an encoder, logvar clamped to [-30, 20].
@@ -69,6 +73,7 @@ class TextEncoder {
   /// input_ids, attention_mask: int64 [batch, tokens].
   virtual TextEncoderOutput forward(const at::Tensor& input_ids, const at::Tensor& attention_mask,
                                     bool all_hidden_states, const StepContext& context) const = 0;
+  virtual int64_t dim() const = 0;  // of last_hidden_state
 };
 
 struct TokenIds {
