@@ -38,6 +38,11 @@ function(rushes_torch_pch target)
   target_link_libraries(${target} PUBLIC torch::cpu)
   if(RUSHES_PCH)
     target_precompile_headers(${target} REUSE_FROM rushes_pch)
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL EXECUTABLE)
+      # The shared copy is -fPIC; CMake compiles programs as -fPIE, which the compiler would refuse to mix.
+      target_compile_options(${target} PRIVATE -fPIC)
+    endif()
   endif()
 endfunction()
 
