@@ -106,6 +106,7 @@ class Scheduler {
   virtual ~Scheduler() = default;
   /// flow_shift: overrides the config's shift where set.
   virtual std::unique_ptr<SchedulerRun> start(int64_t steps, std::optional<double> flow_shift) const = 0;
+  virtual int64_t train_timesteps() const = 0;  // num_train_timesteps
 };
 
 }  // namespace rushes
