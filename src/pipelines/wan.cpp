@@ -1,0 +1,244 @@
+#include "pipelines/wan.h"
+
+#include <ATen/ATen.h>
+
+#include <numeric>
+
+#include "base/file.h"
+#include "base/version.h"
+#include "models/dits/wan.h"
+#include "models/encoders/umt5.h"
+#include "models/vaes/wan_vae.h"
+#include "pipelines/component.h"
+#include "pipelines/stages/decoding.h"
+#include "pipelines/stages/denoising.h"
+#include "pipelines/stages/input_validation.h"
+#include "pipelines/stages/preparation.h"
+#include "pipelines/stages/text_encoding.h"
+
+namespace rushes {
+namespace {
+
+const std::vector<std::string> kSamplingKeys = {"height",
+                                                "width",
+                                                "num_frames",
+                                                "fps",
+                                                "num_inference_steps",
+                                                "guidance_scale",
+                                                "negative_prompt",
+                                                "flow_shift",
+                                                "max_sequence_length",
+                                                "seed",
+                                                "samples"};
+
+/// Runs `make`, noting a UserError's problems instead of passing it on.
+template <class Make>
+auto note_problems(Problems& problems, Make make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      problems.add(problem);
+    return nullptr;
+  }
+}
+
+class WanBlueprint : public Blueprint {
+ public:
+  WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc);
+
+  const std::string& pipeline_class() const override { return model_.pipeline_class(); }
+  const std::vector<std::string>& sampling_keys() const override { return kSamplingKeys; }
+  void check(const Sampling& sampling, const std::string& where, Problems& problems) const override;
+  ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const override;
+  std::unique_ptr<Pipeline> load(const PipelineOptions& options) const override;
+
+ private:
+  void read_pipeline_fields(Problems& problems);
+  void check_fit(Problems& problems) const;
+  LatentGeometry geometry() const;
+
+  ModelDir model_;
+  NormalizeNfc normalize_nfc_;
+  // On the meta device: shapes and configs without weights.
+  std::shared_ptr<const Transformer> transformer_;
+  std::shared_ptr<const Vae> vae_;
+  std::shared_ptr<const TextEncoder> text_encoder_;
+  std::shared_ptr<const Scheduler> scheduler_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  bool has_transformer_2_ = false;
+  std::optional<double> boundary_ratio_;
+  bool expand_timesteps_ = false;
+};
+
+WanBlueprint::WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc)
+    : model_(model), normalize_nfc_(std::move(normalize_nfc)) {
+  const LoadOptions meta{.device = at::kMeta, .dtype = at::kFloat};
+  Problems problems;
+  transformer_ = note_problems(problems, [&] { return load_transformer(model_, "transformer", meta); });
+  vae_ = note_problems(problems, [&] { return load_vae(model_, "vae", meta); });
+  text_encoder_ = note_problems(problems, [&] { return load_text_encoder(model_, "text_encoder", meta); });
+  scheduler_ = note_problems(problems, [&] { return load_scheduler(model_, "scheduler"); });
+  tokenizer_ = note_problems(problems, [&] { return load_tokenizer(model_, "tokenizer"); });
+  read_pipeline_fields(problems);
+  if (has_transformer_2_) {
+    note_problems(problems, [&] { return load_transformer(model_, "transformer_2", meta); });
+  }
+  check_fit(problems);
+  problems.throw_if_any();
+}
+
+void WanBlueprint::read_pipeline_fields(Problems& problems) {
+  const std::string where = (model_.path() / "model_index.json").string();
+  const nlohmann::json& index = model_.index();
+  if (index.contains("expand_timesteps")) {
+    if (index["expand_timesteps"].is_boolean()) {
+      expand_timesteps_ = index["expand_timesteps"].get<bool>();
+    } else {
+      problems.add(where, ": expand_timesteps: expected true or false, found ",
+                   index["expand_timesteps"].dump());
+    }
+  }
+  if (index.contains("boundary_ratio") && !index["boundary_ratio"].is_null()) {
+    if (index["boundary_ratio"].is_number()) {
+      boundary_ratio_ = index["boundary_ratio"].get<double>();
+    } else {
+      problems.add(where, ": boundary_ratio: expected a number or null, found ",
+                   index["boundary_ratio"].dump());
+    }
+  }
+  has_transformer_2_ = model_.find("transformer_2") != nullptr;
+  if (has_transformer_2_ != boundary_ratio_.has_value()) {
+    problems.add(where, ": transformer_2 and boundary_ratio go together: there is ",
+                 has_transformer_2_ ? "a transformer_2 without boundary_ratio"
+                                    : "a boundary_ratio without transformer_2");
+  }
+}
+
+/// The components must fit together.
+void WanBlueprint::check_fit(Problems& problems) const {
+  if (transformer_ && vae_) {
+    if (transformer_->in_channels() != vae_->latent_channels()) {
+      problems.add(model_.path().string(), ": the transformer takes ", transformer_->in_channels(),
+                   " channels and the VAE makes ", vae_->latent_channels(),
+                   "; text to video needs the same number");
+    }
+    if (transformer_->out_channels() != vae_->latent_channels()) {
+      problems.add(model_.path().string(), ": the transformer gives ", transformer_->out_channels(),
+                   " channels and the VAE takes ", vae_->latent_channels());
+    }
+  }
+  if (transformer_ && text_encoder_ && transformer_->text_dim() != text_encoder_->dim()) {
+    problems.add(model_.path().string(), ": the transformer's text_dim is ", transformer_->text_dim(),
+                 " and the text encoder gives ", text_encoder_->dim());
+  }
+}
+
+LatentGeometry WanBlueprint::geometry() const {
+  return {.channels = transformer_->in_channels(),
+          .temporal_ratio = vae_->temporal_ratio(),
+          .spatial_ratio = vae_->spatial_ratio()};
+}
+
+void check_multiple(int64_t value, int64_t of, const char* key, const std::string& where,
+                    Problems& problems) {
+  if (value % of == 0 && value > 0) return;
+  const int64_t below = value / of * of;
+  problems.add(where, ": ", key, " is ", value, "; this model needs a multiple of ", of, " (",
+               below > 0 ? str(below, " or ") : std::string(), below + of, ")");
+}
+
+void WanBlueprint::check(const Sampling& sampling, const std::string& where, Problems& problems) const {
+  const LatentGeometry latent = geometry();
+  const std::vector<int64_t> patch = transformer_->patch_size();
+  const Problems before = problems;
+  check_multiple(sampling.height, latent.spatial_ratio * patch[1], "height", where, problems);
+  check_multiple(sampling.width, latent.spatial_ratio * patch[2], "width", where, problems);
+  // Frames: one, then whole groups of `temporal_ratio`; and latent frames fill whole patches.
+  const int64_t group = latent.temporal_ratio * patch[0];
+  const int64_t first = latent.temporal_ratio * (patch[0] - 1) + 1;
+  if (sampling.num_frames < first || (sampling.num_frames - first) % group != 0) {
+    const int64_t below =
+        sampling.num_frames < first ? 0 : (sampling.num_frames - first) / group * group + first;
+    problems.add(where, ": num_frames is ", sampling.num_frames, "; this model makes ", group, "k + ", first,
+                 " frames (", below > 0 ? str(below, " or ", below + group) : str(first), ")");
+  }
+  if (problems.list().size() != before.list().size()) return;
+  const std::vector<int64_t> shape = latent.shape(sampling);
+  const char* keys[] = {"num_frames", "height", "width"};
+  for (size_t axis = 0; axis < 3; ++axis) {
+    const int64_t tokens = shape[axis + 2] / patch[axis];
+    if (tokens > transformer_->max_positions()) {
+      problems.add(where, ": ", keys[axis], " makes ", tokens, " positions; this model knows ",
+                   transformer_->max_positions(), " (rope_max_seq_len)");
+    }
+  }
+}
+
+ItemCost WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& options) const {
+  const std::vector<int64_t> latent = geometry().shape(sampling);
+  const int64_t forwards = sampling.num_inference_steps * (sampling.guidance_scale > 1.0 ? 2 : 1);
+  const Cost step = wan_transformer_cost(model_.component_config("transformer"), latent[2], latent[3],
+                                         latent[4], sampling.max_sequence_length, /*batch=*/1);
+  const Cost decode = wan_vae_decode_cost(model_.component_config("vae"), sampling.num_frames,
+                                          sampling.height, sampling.width);
+  const Cost encode = umt5_cost(model_.component_config("text_encoder"), sampling.max_sequence_length);
+  const auto bytes = [](Dtype dtype) { return dtype == Dtype::float32 ? 4.0 : 2.0; };
+  ItemCost cost;
+  cost.stage_flops = {{"text encoding", encode.flops},
+                      {"denoising", step.flops * static_cast<double>(forwards)},
+                      {"decoding", decode.flops}};
+  for (const auto& [stage, flops] : cost.stage_flops)
+    cost.flops += flops;
+  // Costs are stated for float32; the chosen formats scale them.
+  cost.weight_bytes = step.weight_bytes * (has_transformer_2_ ? 2 : 1) * bytes(options.transformer) / 4 +
+                      decode.weight_bytes * bytes(options.vae) / 4 +
+                      encode.weight_bytes * bytes(options.text_encoder) / 4;
+  cost.activation_bytes = std::max({step.activation_bytes * bytes(options.transformer) / 4,
+                                    decode.activation_bytes * bytes(options.vae) / 4,
+                                    encode.activation_bytes * bytes(options.text_encoder) / 4});
+  return cost;
+}
+
+std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {
+  const auto with = [&](Dtype dtype) {
+    return LoadOptions{.device = options.device, .dtype = scalar_type(dtype)};
+  };
+  const std::shared_ptr<const Vae> vae = load_vae(model_, "vae", with(options.vae));
+
+  DenoisingParts denoising;
+  denoising.transformer = load_transformer(model_, "transformer", with(options.transformer));
+  if (has_transformer_2_) {
+    denoising.transformer_2 = load_transformer(model_, "transformer_2", with(options.transformer));
+    denoising.boundary_timestep = *boundary_ratio_ * static_cast<double>(scheduler_->train_timesteps());
+  }
+  denoising.expand_timesteps = expand_timesteps_;
+  denoising.attention = options.attention;
+
+  TextEncodingStage::Parts text;
+  text.tokenizer = tokenizer_;
+  text.normalize_nfc = normalize_nfc_;
+  text.device = options.device;
+  text.encoder = [model = model_, load = with(options.text_encoder)] {
+    return load_text_encoder(model, "text_encoder", load);
+  };
+  text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
+                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text());
+
+  std::vector<std::unique_ptr<Stage>> stages;
+  stages.push_back(std::make_unique<InputValidationStage>(*this));
+  stages.push_back(std::make_unique<TextEncodingStage>(std::move(text)));
+  stages.push_back(std::make_unique<TimestepPreparationStage>(scheduler_));
+  stages.push_back(std::make_unique<LatentPreparationStage>(geometry(), options.device));
+  stages.push_back(std::make_unique<DenoisingStage>(std::move(denoising)));
+  stages.push_back(std::make_unique<DecodingStage>(vae, options.device));
+  return std::make_unique<ComposedPipeline>(std::move(stages));
+}
+
+}  // namespace
+
+std::unique_ptr<Blueprint> make_wan_blueprint(const ModelDir& model, NormalizeNfc normalize_nfc) {
+  return std::make_unique<WanBlueprint>(model, std::move(normalize_nfc));
+}
+
+}  // namespace rushes
