@@ -18,7 +18,12 @@ struct AttentionInput {
   std::optional<double> scale;     // default 1 / sqrt(head dim)
 };
 
-/// softmax(q k^T * scale + bias) v -> [batch, query tokens, heads, value dim], in q's dtype.
+/// softmax(q k^T * scale + bias) v -> [batch, query tokens, heads, value dim], in q's dtype and on its device
+/// (Vaswani et al., arXiv 1706.03762, eq. 1). q, k, v share dtype, device, batch and heads and may be any
+/// strided views; a boolean bias means "attend here". The result may be a transposed view. Without keys it is
+/// zero. Backend `reference` computes in float32 (float64 for float64 inputs), in slices of queries, so that
+/// the scores of a long sequence fit. Backend `sdpa` takes a floating bias in float32 or q's dtype as it is
+/// and in any other rounded to q's.
 at::Tensor attend(const AttentionInput& input, const StepContext& context);
 
 }  // namespace rushes

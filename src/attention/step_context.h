@@ -9,7 +9,8 @@
 
 namespace rushes {
 
-/// One line of `probe --trace`: a layer's output in figures (taken in float64).
+/// One line of `probe --trace`: a layer's output in figures, taken in float64 (std over the whole tensor,
+/// divided by n; all zero for an empty one).
 struct TraceRow {
   std::string layer;
   std::vector<int64_t> shape;
@@ -27,6 +28,8 @@ class Trace {
   std::vector<TraceRow> rows_;
 };
 
+/// Who computes attention: `reference` is a plain softmax in float32 (float64 for float64 inputs), `sdpa` is
+/// ATen's scaled_dot_product_attention, `automatic` picks the fastest that can (today always sdpa).
 enum class AttentionBackend { automatic, reference, sdpa };
 
 struct StepContext {
