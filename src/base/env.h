@@ -7,15 +7,20 @@
 namespace rushes {
 
 enum class EnvVar {
-  log_level,      // RUSHES_LOG
-  threads,        // RUSHES_THREADS
-  cache,          // RUSHES_CACHE
-  hf_token,       // HF_TOKEN
-  slurm_job_id,   // SLURM_JOB_ID
-  slurm_localid,  // SLURM_LOCALID
-  home,           // HOME
-  columns,        // COLUMNS
-  no_color,       // NO_COLOR
+  log_level,         // RUSHES_LOG
+  threads,           // RUSHES_THREADS
+  cache,             // RUSHES_CACHE
+  hf_token,          // HF_TOKEN
+  slurm_job_id,      // SLURM_JOB_ID
+  slurm_localid,     // SLURM_LOCALID
+  slurm_nodeid,      // SLURM_NODEID
+  slurm_step_tasks,  // SLURM_STEP_TASKS_PER_NODE
+  ompi_world_size,   // OMPI_COMM_WORLD_SIZE
+  pmix_rank,         // PMIX_RANK
+  terminal,          // RUSHES_TERMINAL
+  home,              // HOME
+  columns,           // COLUMNS
+  no_color,          // NO_COLOR
 };
 
 struct EnvRow {
