@@ -33,6 +33,8 @@ class JsonFields {
   std::optional<double> optional_number(const std::string& key, std::optional<double> otherwise = {});
   std::optional<std::string> optional_text(const std::string& key, std::optional<std::string> otherwise = {});
 
+  /// Is the field there? (Does not count as reading it.)
+  bool has(const std::string& key) const;
   /// Notes a problem with a field's value.
   template <class... Values>
   void problem(const std::string& key, const Values&... values) {
@@ -49,10 +51,21 @@ class JsonFields {
   void finish();
 
  private:
+  /// The field, noted as read; nullptr where it is absent.
   const nlohmann::json* get(const std::string& key);
+  /// The same, and an absent one is noted.
+  const nlohmann::json* required(const std::string& key);
+  template <class Value>
+  Value scalar(const std::string& key, const nlohmann::json* value, bool (*fits)(const nlohmann::json&),
+               const char* needs, Value otherwise);
+  template <class Value>
+  std::vector<Value> list(const std::string& key, bool (*fits)(const nlohmann::json&), const char* needs,
+                          const std::vector<Value>& otherwise);
+
   const nlohmann::json& object_;
   std::string where_;
   std::set<std::string> read_;
+  std::vector<std::string> missing_;
   Problems problems_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,13 +35,17 @@ class ModelDir {
 
   std::filesystem::path component_path(const std::string& key) const;
   /// config.json (models) or scheduler_config.json (schedulers): an object, or UserError with file and
-  /// reason.
+  /// reason. A model's config that states another `_class_name` than model_index.json is refused.
   nlohmann::json component_config(const std::string& key) const;
   TensorStore component_tensors(const std::string& key) const;
   /// A file inside the component's folder (e.g. "tokenizer.json"); nothing where it does not exist.
   std::optional<std::string> component_file(const std::string& key, const std::string& name) const;
-  /// Changes when any byte of the model can have changed: from the config files' bytes and each weight file's
-  /// header, size and a sample of its data. 32 hex digits.
+  /// Says which model this is, wherever it lies, in 32 hex digits: from the bytes of model_index.json and of
+  /// each component's config, tokenizer and weight files (those that would be loaded). Of a file above 64 MiB
+  /// only the size, the first MiB, the last 64 KiB and 256 blocks of 64 KiB evenly spaced between are read,
+  /// so that 28 GB take a second or two. What that cannot see: a change of such a file that keeps its size
+  /// and header and lies wholly between the blocks. A fine-tuned, converted or half-downloaded file differs
+  /// nearly everywhere; `weights verify` reads every byte.
   std::string fingerprint() const;
 
  private:

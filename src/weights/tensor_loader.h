@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -40,21 +41,32 @@ class TensorLoader {
 
   /// The parameter `name` of exactly this shape, in `dtype` (default: options().dtype), on options().device.
   /// CPU parameters already stored in that type are views of the mapping. A missing or misshaped one is
-  /// noted, and a tensor of the right shape full of NaN is given, so that everything wrong is found in one
-  /// pass.
+  /// noted, and a tensor of the right shape full of NaN (strides 0, no memory) is given, so that everything
+  /// wrong is found in one pass; floats stored for whole numbers, or the other way round, likewise. Throws
+  /// only where going on is pointless: a shape that no memory can hold, or ten thousand tensors missing.
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
   /// Stored tensors that the model knowingly does not use (by exact name or, ending in '*', by start).
   void ignore(const std::string& pattern);
-  /// Throws UserError that lists every missing, misshaped (both shapes) and unexpected tensor with its file.
+  /// Throws UserError that lists every missing (with the nearest name left over), misshaped (both shapes) and
+  /// unexpected tensor with its file; of each kind the first 200.
   void finish() const;
 
  private:
+  struct Missing {
+    std::string name;
+    std::vector<int64_t> shape;
+  };
+  /// Model's names of stored tensors that were neither taken nor ignored.
+  std::vector<std::string> unexpected() const;
+
   const TensorStore& store_;
   LoadOptions options_;
   std::string what_;
   std::map<std::string, std::string> stored_name_;  // model's name -> stored name
   std::set<std::string> taken_;
   std::vector<std::string> ignored_;
+  std::vector<Missing> missing_;
+  std::vector<std::string> misfits_;
   Problems problems_;
 };
 

@@ -25,30 +25,37 @@ struct StoredTensor {
 
 /// Every file is checked whole when opened: header length and depth, dtype, shape x dtype == bytes, offsets
 /// inside the file and without overlap or holes. What is wrong is a UserError naming file, tensor and
-/// figures; no input makes it allocate more than the header's own size.
+/// figures; no input makes it allocate more than a few times the header's own size.
 class TensorStore {
  public:
   /// One file.
   static TensorStore open_file(const std::filesystem::path& path);
   /// A component folder: `diffusion_pytorch_model.safetensors` or `model.safetensors`, or the same with
-  /// `.safetensors.index.json` beside its shards. An index naming a missing shard or tensor is an error.
-  static TensorStore open_folder(const std::filesystem::path& folder);
+  /// `.safetensors.index.json` beside its shards. An index naming a missing shard or tensor is an error, as
+  /// is a shard's tensor that it does not name. No file may lie outside of `root` (default: the folder) by a
+  /// symlink; see model_files.h.
+  static TensorStore open_folder(const std::filesystem::path& folder, const std::filesystem::path& root = {});
 
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   const StoredTensor* find(const std::string& name) const;
+  /// `__metadata__` of a single file; empty for shards.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// Files read, for messages and hashes.
   const std::vector<std::filesystem::path>& files() const { return files_; }
 
  private:
   std::map<std::string, StoredTensor> tensors_;
+  std::map<std::string, std::string> metadata_;
   std::vector<std::filesystem::path> files_;
 };
 
-/// The stored tensor as an at::Tensor over the mapping (no copy; read-only by agreement).
+/// The stored tensor as an at::Tensor over the mapping, which it keeps (no copy; read-only: a write into it
+/// is a segmentation fault). Copied only where the data is not aligned for its type.
 at::Tensor as_tensor(const StoredTensor& stored);
 
-/// Writes tensors (made contiguous, on CPU) as one safetensors file, whole or not at all; names in sorted
-/// order so that equal tensors give equal bytes. `owner`: see base/file.h.
+/// Writes tensors (made contiguous, on CPU) as one safetensors file, whole or not at all. Wider types come
+/// first and names in sorted order, so that equal tensors give equal bytes and all lie aligned. `owner`: see
+/// base/file.h.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata, const std::string& owner);
 

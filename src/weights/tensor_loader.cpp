@@ -1,0 +1,141 @@
+#include "weights/tensor_loader.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/nearest.h"
+#include "weights/mapped_file.h"
+#include "weights/safetensors_header.h"
+#include "weights/words.h"
+
+namespace rushes {
+namespace {
+
+constexpr size_t kMaxListed = 200;       // of each kind, in one message
+constexpr size_t kMaxMissing = 10'000;   // a config asking for a million layers is not followed to its end
+constexpr size_t kMaxGuesses = 20;       // missing names for which a near one is looked for
+constexpr size_t kMaxCandidates = 2000;  // among these
+
+std::string rename(const std::string& stored, const std::vector<NameRule>& rules) {
+  for (const auto& rule : rules) {
+    if (stored.starts_with(rule.from)) return rule.to + stored.substr(rule.from.size());
+  }
+  return stored;
+}
+
+bool matches(const std::string& name, const std::string& pattern) {
+  if (!pattern.ends_with('*')) return name == pattern;
+  return name.starts_with(pattern.substr(0, pattern.size() - 1));
+}
+
+void list_up_to(const std::vector<std::string>& lines, const char* kind, std::vector<std::string>& all) {
+  const size_t shown = std::min(lines.size(), kMaxListed);
+  all.insert(all.end(), lines.begin(), lines.begin() + static_cast<std::ptrdiff_t>(shown));
+  if (lines.size() > shown) all.push_back(str("... and ", lines.size() - shown, " more ", kind, " tensors"));
+}
+
+/// Takes no memory whatever the shape.
+at::Tensor stand_in(at::IntArrayRef shape, at::ScalarType dtype, at::Device device) {
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
+  const bool floating = at::isFloatingType(dtype);
+  return (floating ? at::full({}, std::numeric_limits<double>::quiet_NaN(), options) : at::zeros({}, options))
+      .expand(shape);
+}
+
+}  // namespace
+
+TensorLoader::TensorLoader(const TensorStore& store, LoadOptions options, std::string what,
+                           std::vector<NameRule> rules)
+    : store_(store), options_(options), what_(std::move(what)) {
+  for (const auto& [stored, tensor] : store.tensors()) {
+    const std::string name = rename(stored, rules);
+    const auto [at, added] = stored_name_.emplace(name, stored);
+    if (!added) {
+      problems_.add(what_, ": the stored tensors ", quote_name(at->second), " and ", quote_name(stored),
+                    " are both ", quote_name(name), " to the model");
+      taken_.insert(stored);
+    }
+  }
+}
+
+bool TensorLoader::has(const std::string& name) const {
+  return stored_name_.count(name) != 0;
+}
+
+std::optional<std::vector<int64_t>> TensorLoader::shape(const std::string& name) const {
+  const auto found = stored_name_.find(name);
+  if (found == stored_name_.end()) return {};
+  return store_.find(found->second)->shape;
+}
+
+at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
+                              std::optional<at::ScalarType> dtype) {
+  const at::ScalarType wanted = dtype.value_or(options_.dtype);
+  if (!tensor_bytes(shape.vec(), wanted)) {
+    problems_.add(what_, ": tensor ", quote_name(name), " would have the shape ", shape_text(shape),
+                  " by the config: no such tensor can exist");
+    finish();
+  }
+  const auto found = stored_name_.find(name);
+  if (found == stored_name_.end()) {
+    missing_.push_back({name, shape.vec()});
+    if (missing_.size() >= kMaxMissing) finish();
+    return stand_in(shape, wanted, options_.device);
+  }
+  taken_.insert(found->second);
+  const StoredTensor& stored = *store_.find(found->second);
+  const auto wrong = [&](const std::string& what) {
+    misfits_.push_back(
+        str(what_, ": tensor ", quote_name(found->second), " in ", stored.file->path().string(), " ", what));
+    return stand_in(shape, wanted, options_.device);
+  };
+  if (at::IntArrayRef(stored.shape) != shape) {
+    return wrong(str("has shape ", shape_text(stored.shape), ", the config asks for ", shape_text(shape)));
+  }
+  if (at::isFloatingType(stored.dtype) != at::isFloatingType(wanted)) {
+    return wrong(str("is stored as ", safetensors_dtype(stored.dtype), ", the model needs ",
+                     at::isFloatingType(wanted) ? "floating-point numbers" : "whole numbers"));
+  }
+  return as_tensor(stored).to(options_.device, wanted);
+}
+
+void TensorLoader::ignore(const std::string& pattern) {
+  ignored_.push_back(pattern);
+}
+
+std::vector<std::string> TensorLoader::unexpected() const {
+  std::vector<std::string> names;
+  for (const auto& [name, stored] : stored_name_) {
+    const bool known =
+        taken_.count(stored) != 0 ||
+        std::any_of(ignored_.begin(), ignored_.end(), [&](const auto& p) { return matches(name, p); });
+    if (!known) names.push_back(name);
+  }
+  return names;
+}
+
+void TensorLoader::finish() const {
+  const std::vector<std::string> left = unexpected();
+  std::vector<std::string> lines = problems_.list();
+  std::vector<std::string> candidates(
+      left.begin(), left.begin() + static_cast<std::ptrdiff_t>(std::min(left.size(), kMaxCandidates)));
+  std::vector<std::string> missing, extra;
+  for (const auto& [name, shape] : missing_) {
+    missing.push_back(str(what_, ": tensor ", quote_name(name), " of shape ", shape_text(shape),
+                          " is missing", missing.size() < kMaxGuesses ? did_you_mean(name, candidates) : ""));
+  }
+  for (const auto& name : left) {
+    if (extra.size() > kMaxListed) break;
+    const StoredTensor& stored = *store_.find(stored_name_.at(name));
+    extra.push_back(str(what_, ": tensor ", quote_name(stored_name_.at(name)), " of shape ",
+                        shape_text(stored.shape), " in ", stored.file->path().string(),
+                        " is not a part of the model that the config describes"));
+  }
+  extra.resize(left.size());  // counted, though only the first are written out
+  list_up_to(missing, "missing", lines);
+  list_up_to(misfits_, "misshaped", lines);
+  list_up_to(extra, "unexpected", lines);
+  if (!lines.empty()) throw UserError(lines);
+}
+
+}  // namespace rushes

@@ -1,0 +1,56 @@
+#include "weights/words.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/str.h"
+
+namespace rushes {
+namespace {
+
+struct DtypeRow {
+  const char* name;
+  at::ScalarType dtype;
+};
+
+constexpr std::array kDtypes = {
+    DtypeRow{"F64", at::kDouble},    DtypeRow{"F32", at::kFloat}, DtypeRow{"F16", at::kHalf},
+    DtypeRow{"BF16", at::kBFloat16}, DtypeRow{"I64", at::kLong},  DtypeRow{"I32", at::kInt},
+    DtypeRow{"I16", at::kShort},     DtypeRow{"I8", at::kChar},   DtypeRow{"U8", at::kByte},
+    DtypeRow{"BOOL", at::kBool},
+};
+
+}  // namespace
+
+std::string quote_name(const std::string& name) {
+  constexpr size_t kLongest = 160;
+  constexpr size_t kEnd = 70;
+  std::string text = name;
+  if (name.size() > kLongest) {
+    const std::string_view view = name;
+    text = str(view.substr(0, kEnd), "...", view.substr(view.size() - kEnd), " (", view.size(), " bytes)");
+  }
+  std::string escaped = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  escaped.front() = escaped.back() = '\'';
+  return escaped;
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  return str("[", join(shape, ", "), "]");
+}
+
+std::string safetensors_dtype(at::ScalarType dtype) {
+  for (const auto& row : kDtypes) {
+    if (row.dtype == dtype) return row.name;
+  }
+  return "";
+}
+
+std::optional<at::ScalarType> dtype_from_safetensors(const std::string& name) {
+  for (const auto& row : kDtypes) {
+    if (name == row.name) return row.dtype;
+  }
+  return {};
+}
+
+}  // namespace rushes

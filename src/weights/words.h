@@ -1,0 +1,21 @@
+#pragma once
+// How names, shapes and types from files are written in messages.
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string>
+
+namespace rushes {
+
+/// A name out of a file in single quotes: control characters escaped, a long one cut in the middle.
+std::string quote_name(const std::string& name);
+/// "[2, 16, 3]".
+std::string shape_text(at::IntArrayRef shape);
+
+/// safetensors' name of a type ("F32", "BF16", ...), or "" where the format has none.
+std::string safetensors_dtype(at::ScalarType dtype);
+/// The type of a safetensors name; nothing where Rushes cannot hold it.
+std::optional<at::ScalarType> dtype_from_safetensors(const std::string& name);
+
+}  // namespace rushes
