@@ -44,7 +44,7 @@ class Problems {
  public:
   template <class... Values>
   void add(const Values&... values) {
-    list_.push_back(str(values...));
+    list_.push_back(::rushes::str(values...));  // qualified: c10 has a str for its own types
   }
   bool empty() const { return list_.empty(); }
   const std::vector<std::string>& list() const { return list_; }
@@ -59,7 +59,7 @@ class Problems {
 
 template <class... Values>
 [[noreturn]] void fail(const Values&... values) {
-  throw UserError(str(values...));
+  throw UserError(::rushes::str(values...));
 }
 
 [[noreturn]] void fail_check(const char* condition, const std::string& message,
