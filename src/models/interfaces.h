@@ -59,6 +59,12 @@ class Vae {
   /// x: [batch, 3, frames, height, width] in [-1, 1].
   virtual LatentDistribution encode(const at::Tensor& x, const StepContext& context) const = 0;
   virtual at::ScalarType dtype() const = 0;
+  virtual int64_t latent_channels() const = 0;  // z_dim
+  virtual int64_t spatial_ratio() const = 0;    // pixels a latent row or column
+  virtual int64_t temporal_ratio() const = 0;   // frames a latent frame, after the first
+  /// Of each latent channel: normalised latents are (z - mean) / std.
+  virtual const std::vector<double>& latents_mean() const = 0;
+  virtual const std::vector<double>& latents_std() const = 0;
 };
 
 struct TextEncoderOutput {
