@@ -1,0 +1,194 @@
+#include "config/job_file.h"
+
+namespace rushes {
+namespace {
+
+constexpr int64_t kMaxSide = 16384;  // H.264's largest picture
+constexpr int64_t kMaxRanks = 1 << 20;
+
+/// A section that belongs to another kind of job or to another command: it must be a mapping; what is in it
+/// is left alone.
+Field<JobFile> foreign_section(const std::string& key, const std::string& meaning) {
+  return {key, "a mapping", meaning,
+          [](JobFile&, const Value& value, const std::string& path, Reading& reading) {
+            if (value.kind != Value::Kind::mapping && value.kind != Value::Kind::nothing)
+              reading.wrong(value, path, "a mapping (key: value)");
+          },
+          nullptr};
+}
+
+Field<JobFile> prompts_field() {
+  return {"prompts", "a path (.txt, .csv, .jsonl, .yaml) or a list of prompts", "what to make",
+          [](JobFile& job, const Value& value, const std::string& path, Reading& reading) {
+            const bool path_given = value.kind == Value::Kind::text && !value.text.empty();
+            if (!path_given && value.kind != Value::Kind::list)
+              return reading.wrong(value, path, "a path (.txt, .csv, .jsonl, .yaml) or a list of prompts");
+            job.prompts = value;
+            reading.took(path, value.line);
+          },
+          [](const JobFile& job) { return to_json(job.prompts); }};
+}
+
+Field<Precision> dtype_field(const std::string& key, std::optional<Dtype> Precision::*member,
+                             const std::string& meaning) {
+  std::vector<std::pair<std::string, std::optional<Dtype>>> choices = {{"auto", std::nullopt}};
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16, Dtype::float16})
+    choices.emplace_back(dtype_name(dtype), dtype);
+  return choice_field(key, member, choices, meaning);
+}
+
+/// Top-level sections whose keys are known, for hints.
+std::vector<std::pair<std::string, std::vector<std::string>>> sections() {
+  return {{"sampling", field_keys(sampling_fields())},
+          {"video", field_keys(video_fields())},
+          {"parallel", field_keys(parallel_fields())},
+          {"precision", field_keys(precision_fields())},
+          {"regression", field_keys(regression_fields())}};
+}
+
+/// The full key of a top-level key that belongs into a section, or "".
+std::string belongs_to(const std::string& key) {
+  for (const auto& [section, keys] : sections()) {
+    for (const std::string& known : keys) {
+      if (known == key) return section + "." + key;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+const Fields<Sampling>& sampling_fields() {
+  using S = Sampling;
+  static const Fields<S> fields = {
+      whole_field("height", &S::height, {1, kMaxSide}, "pixels of the finished video"),
+      whole_field("width", &S::width, {1, kMaxSide}, "pixels of the finished video"),
+      whole_field("num_frames", &S::num_frames, {1, 1 << 16}, "frames of the finished video"),
+      whole_field("fps", &S::fps, {1, 1000}, "frames a second of the finished video"),
+      whole_field("num_inference_steps", &S::num_inference_steps, {1, 10000}, "denoising steps"),
+      number_field("guidance_scale", &S::guidance_scale, {0, 1000},
+                   "classifier-free guidance; 1 and less: none, and one forward pass a step"),
+      text_field("negative_prompt", &S::negative_prompt, "what the video should not show"),
+      number_or_null_field("flow_shift", &S::flow_shift, {1e-3, 1000},
+                           "shift of the noise schedule; null: as the model's scheduler has it"),
+      whole_field("max_sequence_length", &S::max_sequence_length, {1, 1 << 20},
+                  "text tokens; longer prompts are cut"),
+      whole_field("seed", &S::seed, {0, INT64_MAX}, "of the first sample; sample i has seed + i"),
+      whole_field("samples", &S::samples, {1, 1000000}, "clips a prompt"),
+  };
+  return fields;
+}
+
+const Fields<VideoOptions>& video_fields() {
+  using V = VideoOptions;
+  static const Fields<V> fields = {
+      choice_field<V, std::string>("codec", &V::codec, {{"h264", "h264"}}, "how frames are coded"),
+      whole_field("crf", &V::crf, {0, 51}, "x264's constant rate factor: 0 lossless, 18 hardly visible loss"),
+      choice_field<V, std::string>("container", &V::container, {{"mp4", "mp4"}}, "file format"),
+  };
+  return fields;
+}
+
+const Fields<Parallel>& parallel_fields() {
+  using P = Parallel;
+  const WholeRange ranks{1, kMaxRanks};
+  static const Fields<P> fields = {
+      whole_or_auto_field("dp", &P::dp, ranks, "replicas, each making clips of its own"),
+      whole_or_auto_field("cfg", &P::cfg, {1, 2}, "2: guided and unguided pass on two halves of a replica"),
+      whole_or_auto_field("sp", &P::sp, ranks, "ranks that share one clip's tokens"),
+      whole_or_auto_field("ring", &P::ring, ranks, "the part of sp that works as a ring"),
+      whole_or_auto_field("dit_tp", &P::dit_tp, ranks, "ranks that share the transformer's weights"),
+      whole_or_auto_field("tp", &P::tp, ranks, "ranks that share the encoders' weights"),
+      whole_or_auto_field("vae", &P::vae, ranks, "ranks that share the VAE's picture"),
+  };
+  return fields;
+}
+
+const Fields<Precision>& precision_fields() {
+  using P = Precision;
+  static const Fields<P> fields = {
+      dtype_field("transformer", &P::transformer, "auto: float32 on cpu, bfloat16 on cuda"),
+      dtype_field("vae", &P::vae, "auto: float32"),
+      dtype_field("text_encoder", &P::text_encoder, "auto: float32 on cpu, bfloat16 on cuda"),
+  };
+  return fields;
+}
+
+const Fields<Regression>& regression_fields() {
+  using R = Regression;
+  static const Fields<R> fields = {
+      text_field("references", &R::references, "folder of the videos to compare with"),
+      number_field("min_ssim", &R::min_ssim, {0, 1}, "least SSIM of a clip that passes"),
+  };
+  return fields;
+}
+
+const Fields<JobFile>& job_fields() {
+  using J = JobFile;
+  static const Fields<J> fields = {
+      choice_field<J, JobKind>("job", &J::kind,
+                               {{"generate", JobKind::generate},
+                                {"regress", JobKind::regress},
+                                {"preprocess", JobKind::preprocess},
+                                {"train", JobKind::train}},
+                               "what to do"),
+      text_field("model", &J::model, "an existing folder, else org/name[@revision]"),
+      prompts_field(),
+      text_field("output", &J::output, "folder of the results; {date}, {job}, {model} are filled in"),
+      words_field("save", &J::save, {"video", "latents", "frames"}, "what is kept of each clip"),
+      section_field("video", &J::video, video_fields, "the video files"),
+      section_field("sampling", &J::sampling, sampling_fields, "how each clip is made"),
+      section_field("parallel", &J::parallel, parallel_fields, "ranks along each axis"),
+      section_field("precision", &J::precision, precision_fields, "number format of each part"),
+      choice_field<J, std::string>("attention", &J::attention,
+                                   {{"auto", "auto"}, {"reference", "reference"}, {"sdpa", "sdpa"}},
+                                   "attention backend"),
+      choice_field<J, DeviceKind>(
+          "device", &J::device,
+          {{"auto", DeviceKind::automatic}, {"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}},
+          "where to run; auto: cuda where there is a GPU"),
+      section_field("regression", &J::regression, regression_fields, "job: regress"),
+      choice_field<J, Numerics>("numerics", &J::numerics,
+                                {{"diffusers", Numerics::diffusers},
+                                 {"official", Numerics::official},
+                                 {"fastvideo", Numerics::fastvideo}},
+                                "whose arithmetic to follow"),
+      whole_field("retries", &J::retries, {0, 1000}, "how often a rerun tries a failed item again"),
+      foreign_section("cluster", "submit: the batch system"),
+      foreign_section("dataset", "job: preprocess"),
+      foreign_section("preprocess", "job: preprocess"),
+      foreign_section("train", "job: train"),
+  };
+  return fields;
+}
+
+void read_job(const Value& document, JobFile& job, Reading& reading) {
+  if (document.kind != Value::Kind::mapping) return read_fields(job_fields(), job, document, "", reading);
+  Value rest = document;
+  std::erase_if(rest.entries, [&](const Entry& entry) {
+    if (find_field(job_fields(), entry.key)) return false;
+    const std::string home = belongs_to(entry.key);
+    if (home.empty()) return false;
+    reading.problem(entry.line, entry.key, "unknown key; did you mean '", home, "'?");
+    return true;
+  });
+  read_fields(job_fields(), job, rest, "", reading);
+}
+
+Value nested(const std::string& path, Value value) {
+  Value inner = std::move(value);
+  inner.quoted = false;
+  inner.line = 0;
+  for (size_t end = path.size(); end != std::string::npos;) {
+    const size_t dot = end == 0 ? std::string::npos : path.rfind('.', end - 1);
+    const size_t start = dot == std::string::npos ? 0 : dot + 1;
+    Value outer;
+    outer.kind = Value::Kind::mapping;
+    outer.entries.push_back({path.substr(start, end - start), 0, std::move(inner)});
+    inner = std::move(outer);
+    end = dot;
+  }
+  return inner;
+}
+
+}  // namespace rushes
