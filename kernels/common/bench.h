@@ -1,0 +1,38 @@
+#pragma once
+// What the ops' benches share: a run time that means something, a table for people, JSON for comparisons.
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace rushes {
+
+/// One measured case. Bytes are those that must move: each input read once, each output written once.
+struct BenchRow {
+  std::string name;    // "1 x 3120 x 1536 bfloat16"
+  double bytes = 0;    // a call
+  double seconds = 0;  // ours
+  double aten_seconds = 0;
+  double copy_seconds = 0;  // a copy that moves the same bytes: the ceiling
+};
+
+struct BenchOptions {
+  at::Device device = at::kCPU;
+  std::string json;  // a file to write, or ""
+};
+
+/// Reads `[--device cpu|cuda] [--threads N] [--json FILE]`. Anything else is a UserError.
+BenchOptions bench_options(int count, char** words);
+/// Times the three side by side (a sample of each in turn, so that what else the machine does hits all alike)
+/// and gives the row with each one's median; on a GPU the queue is emptied around each sample. The copy moves
+/// `bytes`. Calls should write to memory that is already there: fresh pages cost more than the op.
+BenchRow bench_beside(at::Device device, const std::string& name, double bytes,
+                      const std::function<void()>& ours, const std::function<void()>& aten);
+/// Prints GB/s and the ratios to ATen and to the copy, and writes them as JSON where asked.
+void bench_report(const std::string& op, const BenchOptions& options, const std::vector<BenchRow>& rows);
+/// A bench's main: runs `body`; an error is printed and gives 2 (user) or 1.
+int bench_main(int count, char** words, const std::function<void(const BenchOptions&)>& body);
+
+}  // namespace rushes

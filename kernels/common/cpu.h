@@ -1,0 +1,91 @@
+#pragma once
+// What the CPU halves of the ops share: number formats whose conversions a compiler can vectorise, and one
+// body of code compiled for several instruction sets and chosen at run time.
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <bit>
+#include <cstdint>
+
+namespace rushes {
+
+#define RUSHES_INLINE inline __attribute__((always_inline))
+
+RUSHES_INLINE float to_float(float value) {
+  return value;
+}
+RUSHES_INLINE float to_float(c10::BFloat16 value) {
+  return std::bit_cast<float>(uint32_t{value.x} << 16);
+}
+RUSHES_INLINE float to_float(c10::Half value) {
+  return static_cast<float>(std::bit_cast<_Float16>(value.x));
+}
+
+/// Rounds to nearest, ties to even; a NaN stays one.
+template <class T>
+RUSHES_INLINE T from_float(float value);
+template <>
+RUSHES_INLINE float from_float<float>(float value) {
+  return value;
+}
+template <>
+RUSHES_INLINE c10::BFloat16 from_float<c10::BFloat16>(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return c10::BFloat16(static_cast<uint16_t>(nan ? 0x7fc0u : rounded), c10::BFloat16::from_bits());
+}
+template <>
+RUSHES_INLINE c10::Half from_float<c10::Half>(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7fffffffu, sign = (bits & 0x80000000u) >> 16;
+  // Exponent from bias 127 to 15, rounding the 13 bits that go; below 2^-14 an addition lets the processor
+  // round.
+  const uint32_t normal = (magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  uint32_t half = magnitude < 0x38800000u ? subnormal : normal;
+  half = magnitude >= 0x47800000u ? 0x7c00u : half;  // 65536 and more
+  half = magnitude > 0x7f800000u ? 0x7e00u : half;   // NaN
+  return c10::Half(static_cast<uint16_t>(half | sign), c10::Half::from_bits());
+}
+
+/// The instruction sets that the ops are compiled for, least first.
+enum class CpuLevel { baseline, avx2, avx512 };
+
+/// The best that this processor has; ATEN_CPU_CAPABILITY lowers it as it does for ATen.
+CpuLevel cpu_level();
+
+#if defined(__x86_64__)
+#define RUSHES_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define RUSHES_TARGET_AVX512 \
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#else
+#define RUSHES_TARGET_AVX2
+#define RUSHES_TARGET_AVX512
+#endif
+
+/// Runs `Body::run(args...)` (an always_inline static function) compiled for the best instruction set.
+/// Multiplies and adds are not contracted, so the levels differ in speed only.
+template <class Body, class... Args>
+RUSHES_TARGET_AVX512 void run_avx512(Args... args) {
+  Body::run(args...);
+}
+template <class Body, class... Args>
+RUSHES_TARGET_AVX2 void run_avx2(Args... args) {
+  Body::run(args...);
+}
+template <class Body, class... Args>
+void run_best(CpuLevel level, Args... args) {
+  switch (level) {
+    case CpuLevel::avx512:
+      return run_avx512<Body>(args...);
+    case CpuLevel::avx2:
+      return run_avx2<Body>(args...);
+    case CpuLevel::baseline:
+      return Body::run(args...);
+  }
+}
+
+}  // namespace rushes

@@ -1,0 +1,105 @@
+// CPU half of rms_norm. A row is read twice (the second time out of the cache) and written once; rows are
+// shared out over threads, never split, and summed in a fixed order of kLanes partial sums.
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/common/cpu.h"
+#include "kernels/rms_norm/rms_norm_launch.h"
+
+namespace rushes {
+namespace {
+
+constexpr int64_t kLanes = 64;  // four 16-float registers, so that adds do not wait for each other
+
+template <class X>
+RUSHES_INLINE float sum_of_squares(const X* x, int64_t dim) {
+  float lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) {
+      const float value = to_float(x[i + j]);
+      lanes[j] += value * value;
+    }
+  }
+  for (int64_t j = 0; i + j < dim; ++j) {
+    const float value = to_float(x[i + j]);
+    lanes[j] += value * value;
+  }
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t j = 0; j < width; ++j) {
+      lanes[j] += lanes[j + width];
+    }
+  }
+  return lanes[0];
+}
+
+// X: input, W: weight, Y: output; kRoundFirst: RmsNormRounding::before_weight.
+template <class X, class W, class Y, bool kRoundFirst>
+struct NormRows {
+  RUSHES_INLINE static void run(const RmsNormTask* task, int64_t begin, int64_t end) {
+    const auto* weight = static_cast<const W*>(task->weight);
+    for (int64_t row = begin; row < end; ++row) {
+      const X* x = static_cast<const X*>(task->x) + row * task->x_stride;
+      Y* y = static_cast<Y*>(task->y) + row * task->y_stride;
+      const float mean = sum_of_squares(x, task->dim) / static_cast<float>(task->dim);
+      const float factor = 1.0f / std::sqrt(mean + task->eps);
+      // y may be x, element for element, which hinders no vector code.
+      if (weight == nullptr) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < task->dim; ++i) {
+          y[i] = from_float<Y>(to_float(x[i]) * factor);
+        }
+      } else {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < task->dim; ++i) {
+          float value = to_float(x[i]) * factor;
+          if constexpr (kRoundFirst) value = to_float(from_float<W>(value));
+          y[i] = from_float<Y>(value * to_float(weight[i]));
+        }
+      }
+    }
+  }
+};
+
+template <class X, class W>
+void run(const RmsNormTask& task) {
+  const CpuLevel level = cpu_level();
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, task.dim));
+  at::parallel_for(0, task.rows, grain, [&](int64_t begin, int64_t end) {
+    if (!task.round_before_weight) {
+      run_best<NormRows<X, W, X, false>>(level, &task, begin, end);
+    } else if (task.weight == nullptr) {
+      run_best<NormRows<X, W, X, true>>(level, &task, begin, end);
+    } else {
+      run_best<NormRows<X, W, W, true>>(level, &task, begin, end);
+    }
+  });
+}
+
+template <class X>
+void run_with_weight(const RmsNormTask& task) {
+  if (task.weight_format == task.x_format) return run<X, X>(task);
+  if constexpr (std::is_same_v<X, float>) {
+    return task.weight_format == NumberFormat::bf16 ? run<X, c10::BFloat16>(task) : run<X, c10::Half>(task);
+  } else {
+    return run<X, float>(task);
+  }
+}
+
+}  // namespace
+
+void rms_norm_cpu(const RmsNormTask& task) {
+  switch (task.x_format) {
+    case NumberFormat::f32:
+      return run_with_weight<float>(task);
+    case NumberFormat::bf16:
+      return run_with_weight<c10::BFloat16>(task);
+    case NumberFormat::f16:
+      return run_with_weight<c10::Half>(task);
+  }
+}
+
+}  // namespace rushes
