@@ -1,0 +1,38 @@
+#include "media/ffmpeg/av.h"
+
+#include "base/error.h"
+
+namespace rushes {
+
+std::string av_text(int code) {
+  char text[AV_ERROR_MAX_STRING_SIZE] = {};
+  av_strerror(code, text, sizeof text);
+  return text;
+}
+
+int av_check(int code, const char* what, const std::string& name) {
+  if (code < 0) fail("cannot ", what, " ", name, ": ", av_text(code));
+  return code;
+}
+
+AvPtr<AVFrame> make_frame() {
+  AvPtr<AVFrame> frame(av_frame_alloc());
+  RUSHES_CHECK(frame != nullptr, "no memory for a frame");
+  return frame;
+}
+
+AvPtr<AVPacket> make_packet() {
+  AvPtr<AVPacket> packet(av_packet_alloc());
+  RUSHES_CHECK(packet != nullptr, "no memory for a packet");
+  return packet;
+}
+
+void quiet_av() {
+  static const bool once = [] {
+    av_log_set_level(AV_LOG_QUIET);
+    return true;
+  }();
+  (void)once;
+}
+
+}  // namespace rushes

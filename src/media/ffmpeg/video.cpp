@@ -1,0 +1,266 @@
+#include "media/ffmpeg/video.h"
+
+extern "C" {
+#include <libavutil/opt.h>
+}
+
+#include "base/error.h"
+#include "media/ffmpeg/av.h"
+#include "media/ffmpeg/convert.h"
+
+namespace rushes {
+namespace {
+
+/// FFmpeg reads "a:b" as protocol a; said like this a path is always a file.
+std::string file_url(const std::filesystem::path& path) {
+  return "file:" + path.string();
+}
+
+/// A file being written: encoder, container, stream.
+class VideoWriter {
+ public:
+  VideoWriter(const std::filesystem::path& path, const Frames& frames, int64_t fps, const VideoFormat& format)
+      : name_(path.string()),
+        width_(static_cast<int>(frames.width)),
+        height_(static_cast<int>(frames.height)),
+        converter_(PixelConverter::from_rgb(width_, height_, AV_PIX_FMT_YUV420P, {})) {
+    try {
+      open_encoder(static_cast<int>(fps), format);
+      open_file(file_url(path), format);
+    } catch (...) {
+      close();  // a constructor that throws runs no destructor
+      throw;
+    }
+  }
+  ~VideoWriter() { close(); }
+  VideoWriter(const VideoWriter&) = delete;
+  VideoWriter& operator=(const VideoWriter&) = delete;
+
+  void write(const uint8_t* rgb, int64_t index) {
+    AvPtr<AVFrame> picture = make_picture(width_, height_, AV_PIX_FMT_RGB24);
+    rgb_into(rgb, *picture);
+    AvPtr<AVFrame> converted = converter_.convert(*picture);
+    converted->pts = index;
+    converted->colorspace = encoder_->colorspace;
+    converted->color_range = encoder_->color_range;
+    av_check(avcodec_send_frame(encoder_.get(), converted.get()), "encode", name_);
+    drain();
+  }
+
+  void finish() {
+    av_check(avcodec_send_frame(encoder_.get(), nullptr), "encode", name_);
+    drain();
+    av_check(av_write_trailer(file_), "write", name_);
+    // Writes are buffered: what the disk said may show only here.
+    const int written = file_->pb->error;
+    const int closed = avio_closep(&file_->pb);
+    av_check(written < 0 ? written : closed, "write", name_);
+  }
+
+ private:
+  void open_encoder(int fps, const VideoFormat& format) {
+    const AVCodec* codec = avcodec_find_encoder_by_name("libx264");
+    if (codec == nullptr) fail("this FFmpeg has no libx264 to write H.264 with; install one that has");
+    encoder_.reset(avcodec_alloc_context3(codec));
+    RUSHES_CHECK(encoder_ != nullptr, "no memory for an encoder");
+    AVCodecContext& c = *encoder_;
+    c.width = width_;
+    c.height = height_;
+    c.pix_fmt = AV_PIX_FMT_YUV420P;
+    c.time_base = {1, fps};
+    c.framerate = {fps, 1};
+    c.colorspace = AVCOL_SPC_BT709;
+    c.color_primaries = AVCOL_PRI_BT709;
+    c.color_trc = AVCOL_TRC_BT709;
+    c.color_range = AVCOL_RANGE_MPEG;
+    c.chroma_sample_location = AVCHROMA_LOC_LEFT;
+    // x264 splits the work otherwise by the cores it may use, and then the same clip gives other bytes.
+    c.thread_count = 1;
+    c.flags |= AV_CODEC_FLAG_BITEXACT | AV_CODEC_FLAG_GLOBAL_HEADER;
+    const bool set = av_opt_set(c.priv_data, "preset", "medium", 0) >= 0 &&
+                     av_opt_set(c.priv_data, "x264-params", "cpu-independent=1", 0) >= 0 &&
+                     av_opt_set_double(c.priv_data, "crf", static_cast<double>(format.crf), 0) >= 0;
+    RUSHES_CHECK(set, "libx264 refuses an option");
+    av_check(avcodec_open2(&c, codec, nullptr), "encode", str(name_, " (", width_, "x", height_, ")"));
+  }
+
+  void open_file(const std::string& url, const VideoFormat& format) {
+    av_check(avformat_alloc_output_context2(&file_, nullptr, format.container.c_str(), url.c_str()), "write",
+             name_);
+    file_->flags |= AVFMT_FLAG_BITEXACT;
+    stream_ = avformat_new_stream(file_, nullptr);
+    RUSHES_CHECK(stream_ != nullptr, "no memory for a stream");
+    stream_->time_base = encoder_->time_base;
+    stream_->avg_frame_rate = encoder_->framerate;
+    av_check(avcodec_parameters_from_context(stream_->codecpar, encoder_.get()), "write", name_);
+    av_check(avio_open(&file_->pb, url.c_str(), AVIO_FLAG_WRITE), "write", name_);
+    AVDictionary* options = nullptr;
+    av_dict_set(&options, "movflags", "+faststart", 0);  // the index comes first: plays while it loads
+    const int written = avformat_write_header(file_, &options);
+    av_dict_free(&options);
+    av_check(written, "write", name_);
+  }
+
+  /// Moves finished packets from the encoder to the file.
+  void drain() {
+    while (true) {
+      const int got = avcodec_receive_packet(encoder_.get(), packet_.get());
+      if (got == AVERROR(EAGAIN) || got == AVERROR_EOF) return;
+      av_check(got, "encode", name_);
+      packet_->duration = 1;
+      packet_->stream_index = stream_->index;
+      av_packet_rescale_ts(packet_.get(), encoder_->time_base, stream_->time_base);
+      av_check(av_interleaved_write_frame(file_, packet_.get()), "write", name_);
+      av_check(file_->pb->error, "write", name_);
+    }
+  }
+
+  void close() {
+    if (file_ == nullptr) return;
+    if (file_->pb != nullptr) avio_closep(&file_->pb);
+    avformat_free_context(file_);
+    file_ = nullptr;
+  }
+
+  std::string name_;
+  int width_;
+  int height_;
+  PixelConverter converter_;
+  AvPtr<AVCodecContext> encoder_;
+  AvPtr<AVPacket> packet_ = make_packet();
+  AVFormatContext* file_ = nullptr;
+  AVStream* stream_ = nullptr;  // belongs to file_
+};
+
+/// A file being read.
+class VideoReader {
+ public:
+  VideoReader(const std::filesystem::path& path, uint64_t max_bytes)
+      : name_(path.string()), max_bytes_(max_bytes) {
+    AVDictionary* options = nullptr;
+    av_dict_set(&options, "protocol_whitelist", "file", 0);  // a playlist must not fetch anything
+    const int opened = avformat_open_input(&file_, file_url(path).c_str(), nullptr, &options);
+    av_dict_free(&options);
+    av_check(opened, "read", name_);
+  }
+  ~VideoReader() { avformat_close_input(&file_); }
+  VideoReader(const VideoReader&) = delete;
+  VideoReader& operator=(const VideoReader&) = delete;
+
+  Video read() {
+    open_decoder();
+    AvPtr<AVPacket> packet = make_packet();
+    while (true) {
+      const int got = av_read_frame(file_, packet.get());
+      if (got == AVERROR_EOF) break;
+      av_check(got, "read", name_);
+      if (packet->stream_index == stream_) {
+        av_check(avcodec_send_packet(decoder_.get(), packet.get()), "decode", name_);
+        drain();
+      }
+      av_packet_unref(packet.get());
+    }
+    av_check(avcodec_send_packet(decoder_.get(), nullptr), "decode", name_);
+    drain();
+    if (video_.frames.count == 0) fail("cannot read ", name_, ": no frames in it");
+    return std::move(video_);
+  }
+
+ private:
+  void open_decoder() {
+    av_check(avformat_find_stream_info(file_, nullptr), "read", name_);
+    const AVCodec* codec = nullptr;
+    stream_ =
+        av_check(av_find_best_stream(file_, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0), "find a video in", name_);
+    const AVStream& stream = *file_->streams[stream_];
+    decoder_.reset(avcodec_alloc_context3(codec));
+    RUSHES_CHECK(decoder_ != nullptr, "no memory for a decoder");
+    av_check(avcodec_parameters_to_context(decoder_.get(), stream.codecpar), "read", name_);
+    decoder_->thread_count = 1;
+    av_check(avcodec_open2(decoder_.get(), codec, nullptr), "read", name_);
+    const AVRational rate = stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
+    video_.fps_num = rate.num;
+    video_.fps_den = rate.den;
+  }
+
+  void drain() {
+    AvPtr<AVFrame> frame = make_frame();
+    while (true) {
+      const int got = avcodec_receive_frame(decoder_.get(), frame.get());
+      if (got == AVERROR(EAGAIN) || got == AVERROR_EOF) return;
+      av_check(got, "decode", name_);
+      add(*frame);
+    }
+  }
+
+  void add(const AVFrame& frame) {
+    Frames& frames = video_.frames;
+    if (frames.count == 0) start(frame);
+    if (frame.width != frames.width || frame.height != frames.height || frame.format != format_)
+      fail("cannot read ", name_, ": its frames change size or format at frame ", frames.count);
+    const size_t bytes = static_cast<size_t>(frame.width) * static_cast<size_t>(frame.height) * 3;
+    if (frames.rgb.size() + bytes > max_bytes_)
+      fail("cannot read ", name_, ": its frames need more than ", max_bytes_, " bytes of memory");
+    frames.rgb.resize(frames.rgb.size() + bytes);
+    rgb_out_of(*converter_->convert(frame), frames.rgb.data() + frames.rgb.size() - bytes);
+    ++frames.count;
+  }
+
+  void start(const AVFrame& frame) {
+    video_.frames.width = frame.width;
+    video_.frames.height = frame.height;
+    format_ = frame.format;
+    // Untagged files follow the custom: BT.709 from 720 rows up, BT.601 below.
+    const bool untagged = frame.colorspace == AVCOL_SPC_UNSPECIFIED;
+    const bool bt709 = frame.colorspace == AVCOL_SPC_BT709 || (untagged && frame.height >= 720);
+    converter_ = std::make_unique<PixelConverter>(
+        PixelConverter::to_rgb(frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
+                               {.space = bt709 ? SWS_CS_ITU709 : SWS_CS_ITU601,
+                                .full_range = frame.color_range == AVCOL_RANGE_JPEG}));
+  }
+
+  std::string name_;
+  uint64_t max_bytes_;
+  AVFormatContext* file_ = nullptr;
+  int stream_ = 0;
+  AvPtr<AVCodecContext> decoder_;
+  std::unique_ptr<PixelConverter> converter_;
+  int format_ = -1;
+  Video video_;
+};
+
+}  // namespace
+
+void write_video(const std::filesystem::path& path, const Frames& frames, int64_t fps,
+                 const VideoFormat& format) {
+  quiet_av();
+  RUSHES_CHECK(frames.rgb.size() == static_cast<size_t>(frames.count * frames.height * frames.width * 3),
+               frames.rgb.size(), " bytes for ", frames.count, "x", frames.height, "x", frames.width);
+  if (format.codec != "h264" || format.container != "mp4")
+    fail("cannot write ", path.string(), ": no ", format.codec, " in ", format.container, "; h264 in mp4 is");
+  if (frames.count < 1 || frames.height < 2 || frames.width < 2 || frames.height % 2 != 0 ||
+      frames.width % 2 != 0) {
+    fail("cannot write ", path.string(), ": ", frames.count, " frames of ", frames.width, "x", frames.height,
+         "; H.264 needs a frame and even sides");
+  }
+  if (fps < 1 || fps > 1000)
+    fail("cannot write ", path.string(), ": ", fps, " frames a second; 1 to 1000 are");
+  try {
+    VideoWriter writer(path, frames, fps, format);
+    for (int64_t index = 0; index < frames.count; ++index)
+      writer.write(frames.frame(index), index);
+    writer.finish();
+  } catch (...) {
+    std::error_code ignored;
+    // Never a device that somebody wrote to.
+    if (std::filesystem::is_regular_file(path, ignored)) std::filesystem::remove(path, ignored);
+    throw;
+  }
+}
+
+Video read_video(const std::filesystem::path& path, uint64_t max_bytes) {
+  quiet_av();
+  return VideoReader(path, max_bytes).read();
+}
+
+}  // namespace rushes

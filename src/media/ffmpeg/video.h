@@ -1,0 +1,38 @@
+#pragma once
+// Video files by FFmpeg's libraries, linked: H.264 (libx264, GPL) in MP4.
+//
+// Colours: RGB -> YUV 4:2:0 by the BT.709 matrix in limited range, and the file says so. Equal frames give
+// equal bytes: no time, no library version of the muxer, one encoder thread, and x264 told to decide nothing
+// by the processor.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "media/frames.h"
+
+namespace rushes {
+
+/// The job file's `video:`.
+struct VideoFormat {
+  std::string codec = "h264";     // h264
+  int64_t crf = 18;               // x264's constant rate factor, 0 (lossless in YUV) to 51
+  std::string container = "mp4";  // mp4
+};
+
+/// Writes all frames at `fps` frames a second. Throws UserError (path and reason, a full disk among them) and
+/// removes what it has written; does not sync. Sides must be even (4:2:0), and there must be a frame.
+void write_video(const std::filesystem::path& path, const Frames& frames, int64_t fps,
+                 const VideoFormat& format);
+
+struct Video {
+  Frames frames;
+  int64_t fps_num = 0;  // frames a second as a fraction
+  int64_t fps_den = 1;
+};
+
+/// Reads every frame of the first video stream as RGB. Throws UserError, also where the frames would need
+/// more than `max_bytes`.
+Video read_video(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{8} << 30);
+
+}  // namespace rushes
