@@ -96,6 +96,7 @@ at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
     return wrong(str("is stored as ", safetensors_dtype(stored.dtype), ", the model needs ",
                      at::isFloatingType(wanted) ? "floating-point numbers" : "whole numbers"));
   }
+  if (options_.device.is_meta()) return at::empty(shape, at::TensorOptions().dtype(wanted).device(at::kMeta));
   return as_tensor(stored).to(options_.device, wanted);
 }
 

@@ -16,7 +16,7 @@
 namespace rushes {
 
 struct LoadOptions {
-  at::Device device = at::kCPU;
+  at::Device device = at::kCPU;       // on the meta device names and shapes are checked and no data is read
   at::ScalarType dtype = at::kFloat;  // of parameters that the model does not keep in another type
 };
 

@@ -1,0 +1,94 @@
+#include "probe/probe.h"
+
+#include <cxxopts.hpp>
+#include <iostream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/nearest.h"
+#include "commands/probe_command.h"
+#include "dist/world.h"
+#include "models/tokenizers/icu/nfc.h"
+
+namespace rushes {
+namespace {
+
+cxxopts::Options probe_options() {
+  cxxopts::Options options("rushes probe",
+                           "Runs one component of a model on given tensors; results in float32.");
+  const auto text = [] { return cxxopts::value<std::string>(); };
+  const auto number = [] { return cxxopts::value<int64_t>(); };
+  options.add_options()                         //
+      ("model", "model folder", text(), "DIR")  //
+      ("component", "key of model_index.json: transformer, vae, text_encoder, tokenizer, scheduler", text(),
+       "NAME")                                                                                  //
+      ("method", "of a VAE: decode or encode", text(), "M")                                     //
+      ("in", "safetensors file with the inputs, by diffusers' names", text(), "FILE")           //
+      ("text", "text for a tokenizer, cleaned as the pipeline cleans prompts", text(), "TEXT")  //
+      ("max-length", "tokens that the text is cut and padded to", number(), "N")                //
+      ("steps", "steps of a scheduler", number(), "N")                                          //
+      ("dtype", "type of the parameters: float32, bfloat16 or float16", text()->default_value("float32"),
+       "T")                                                                                    //
+      ("trace", "write a summary of each layer's output here, as JSON lines", text(), "FILE")  //
+      ("out", "safetensors file for the results", text(), "FILE")                              //
+      ("help", "show this");
+  return options;
+}
+
+template <class Value>
+std::optional<Value> given(const cxxopts::ParseResult& parsed, const char* name) {
+  if (parsed.count(name) == 0) return {};
+  return parsed[name].as<Value>();
+}
+
+ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
+  Problems problems;
+  for (const auto& word : parsed.unmatched())
+    problems.add("'", word, "': options begin with --");
+  for (const char* name : {"model", "component", "out"}) {
+    if (given<std::string>(parsed, name).value_or("").empty()) problems.add("--", name, " is needed");
+  }
+  const std::string dtype_text = parsed["dtype"].as<std::string>();
+  const std::optional<Dtype> dtype = dtype_from_name(dtype_text);
+  if (!dtype) problems.add("--dtype '", dtype_text, "' is none of float32, bfloat16, float16");
+  problems.throw_if_any();
+  ProbeRequest request;
+  request.model = *given<std::string>(parsed, "model");
+  request.component = *given<std::string>(parsed, "component");
+  request.out = *given<std::string>(parsed, "out");
+  request.in = given<std::string>(parsed, "in");
+  request.method = given<std::string>(parsed, "method");
+  request.text = given<std::string>(parsed, "text");
+  request.max_length = given<int64_t>(parsed, "max-length");
+  request.steps = given<int64_t>(parsed, "steps");
+  request.trace = given<std::string>(parsed, "trace");
+  request.dtype = *dtype;
+  return request;
+}
+
+}  // namespace
+
+int probe_command(int argc, char** argv) {
+  cxxopts::Options options = probe_options();
+  try {
+    const cxxopts::ParseResult parsed = options.parse(argc, argv);
+    if (parsed.count("help") > 0) {
+      std::cout << options.help() << "\n";
+      return kExitDone;
+    }
+    run_probe(read_request(parsed), normalize_nfc);
+    return kExitDone;
+  } catch (const cxxopts::exceptions::exception& error) {
+    log_error("rushes probe: ", error.what(), " (rushes probe --help lists the options)");
+    return kExitUsage;
+  } catch (const UserError& error) {
+    for (const auto& problem : error.problems())
+      log_error("rushes probe: ", problem);
+    return kExitUsage;
+  } catch (const std::exception& error) {
+    log_error("rushes probe: internal error, please report it: ", error.what());
+    return kExitBug;
+  }
+}
+
+}  // namespace rushes
