@@ -4,7 +4,6 @@
 
 #include <ATen/ATen.h>
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +15,7 @@
 #include "config/settings.h"
 #include "media/frames.h"
 #include "models/interfaces.h"
+#include "models/tokenizers/prompt_clean.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -101,8 +101,7 @@ class Blueprint {
 };
 
 /// Finds the pipeline by model_index.json's _class_name; checks every component's class and config; loads no
-/// weights. `clean_nfc`: Unicode normalisation form C, given by whoever has ICU (see models/tokenizers/icu).
-using NormalizeNfc = std::function<std::string(const std::string&)>;
+/// weights. `normalize_nfc`: Unicode normalisation form C, given by whoever has ICU (see models/tokenizers/icu).
 std::unique_ptr<Blueprint> make_blueprint(const ModelDir& model, NormalizeNfc normalize_nfc);
 
 }  // namespace rushes
