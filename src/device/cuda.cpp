@@ -1,0 +1,68 @@
+// The one file of this room that names CUDA.
+#include "device/cuda.h"
+
+#include "base/error.h"
+
+#ifdef RUSHES_WITH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime_api.h>
+
+#include <sstream>
+
+namespace rushes {
+
+CudaDevices cuda_devices() {
+  CudaDevices result;
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    result.why_none = cudaGetErrorString(error);
+    cudaGetLastError();  // an answer, not an error for the next call to find
+    return result;
+  }
+  if (count == 0) result.why_none = "the driver lists no GPU (see CUDA_VISIBLE_DEVICES)";
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp found;
+    if (cudaGetDeviceProperties(&found, i) != cudaSuccess) continue;
+    CudaDevice device;
+    device.index = i;
+    device.name = found.name;
+    device.memory_bytes = static_cast<int64_t>(found.totalGlobalMem);
+    device.capability_major = found.major;
+    device.capability_minor = found.minor;
+    // Compiled for sm_80 (which every 8.x runs) and sm_90a (9.0 alone runs it).
+    device.has_kernels = found.major == 8 || (found.major == 9 && found.minor == 0);
+    size_t free = 0, total = 0;
+    int before = 0;
+    if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(i) == cudaSuccess) {
+      if (cudaMemGetInfo(&free, &total) == cudaSuccess) device.free_bytes = static_cast<int64_t>(free);
+      cudaSetDevice(before);
+    }
+    result.list.push_back(device);
+  }
+  return result;
+}
+
+int64_t cuda_peak_memory(at::Device device) {
+  if (!c10::cuda::CUDACachingAllocator::get()->initialized()) return 0;  // nothing was ever allocated
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(device.index() < 0 ? c10::DeviceIndex{0}
+                                                                            : device.index())
+      .allocated_bytes[0]
+      .peak;
+}
+
+}  // namespace rushes
+#else
+
+namespace rushes {
+
+CudaDevices cuda_devices() {
+  return {{}, "this build has no CUDA (it was configured without the CUDA toolkit)"};
+}
+
+int64_t cuda_peak_memory(at::Device) {
+  return 0;
+}
+
+}  // namespace rushes
+#endif
