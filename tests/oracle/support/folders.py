@@ -3,6 +3,9 @@ import copy
 import json
 
 from torch import nn
+from transformers.utils import logging
+
+logging.disable_progress_bar()  # of save_pretrained, in logs
 
 
 def write_model_folder(folder, components, pipeline_class="WanPipeline", dtype=None, max_shard_size=None,

@@ -9,8 +9,6 @@ import traceback
 
 import torch
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in logs
-
 
 class Rng(random.Random):
     """Python's random numbers and torch's, from one seed."""
