@@ -1,0 +1,212 @@
+#include "jobs/job.h"
+
+#include <algorithm>
+
+#include "base/version.h"
+#include "config/yaml/yaml.h"
+#include "jobs/items.h"
+#include "jobs/presets.h"
+#include "jobs/resolution.h"
+#include "models/tokenizers/icu/nfc.h"
+
+namespace rushes {
+namespace {
+
+// Sampling keys that the job itself reads, whatever the pipeline.
+const std::vector<std::string> kJobSamplingKeys = {"fps", "seed", "samples"};
+
+void add_all(const UserError& error, Problems& problems) {
+  for (const std::string& problem : error.problems())
+    problems.add(problem);
+}
+
+/// The job file, --set documents and preset, each as it was read, and what they make together.
+class JobLoader {
+ public:
+  JobLoader(const std::filesystem::path& file, const JobOverrides& overrides)
+      : file_(file), name_(file.string()), overrides_(overrides) {}
+
+  ResolvedJob load();
+
+ private:
+  void read_documents();
+  void check_settings();
+  void open_model();
+  void apply_layers();
+  void check_sampling_keys();
+  void make_items();
+  void describe();
+
+  std::string source(const std::string& key) const {
+    const auto found = sources_.find(key);
+    return found == sources_.end() ? name_ : found->second;
+  }
+
+  const std::filesystem::path file_;
+  const std::string name_;
+  const JobOverrides& overrides_;
+  Problems problems_;
+  Value document_;
+  std::vector<Value> set_;
+  std::optional<Preset> preset_;
+  JobFile job_;  // defaults < preset < job < --set
+  std::map<std::string, std::string> sources_;
+  ResolvedJob result_;
+};
+
+void JobLoader::read_documents() {
+  document_ = read_yaml(file_);
+  if (document_.kind == Value::Kind::nothing) fail(name_, ": is empty; it needs model, prompts and output");
+  for (const auto& [key, text] : overrides_.set) {
+    try {
+      set_.push_back(nested(key, parse_yaml(text, "--set " + shortened(key, 60))));
+    } catch (const UserError& error) {
+      add_all(error, problems_);
+    }
+  }
+  Reading file(name_, problems_, sources_);
+  read_job(document_, job_, file);
+  Reading set("--set", problems_, sources_);
+  for (const Value& document : set_)
+    read_job(document, job_, set);
+}
+
+void JobLoader::check_settings() {
+  const auto word = [&](const char* key) {
+    return find_field(job_fields(), key)->get(job_).get<std::string>();
+  };
+  if (job_.kind != JobKind::generate)
+    problems_.add(source("job"), ": job: ", word("job"), " is not there yet; this version does generate");
+  if (job_.numerics != Numerics::diffusers)
+    problems_.add(source("numerics"), ": numerics: ", word("numerics"),
+                  " is not there yet; this version does diffusers");
+  if (job_.model.empty()) problems_.add(source("model"), ": model: missing; give a model folder");
+  if (job_.output.empty())
+    problems_.add(source("output"), ": output: missing; give a folder for the results");
+  if (job_.prompts.kind == Value::Kind::nothing && !document_.find("prompts"))
+    problems_.add(name_, ": prompts: missing; give a file of prompts or a list");
+}
+
+void JobLoader::open_model() {
+  if (job_.model.empty()) return;
+  if (!std::filesystem::is_directory(job_.model)) {
+    problems_.add(source("model"), ": model: no folder '", job_.model,
+                  "' here; download the model (Diffusers layout) and give its folder");
+    return;
+  }
+  try {
+    const auto model = std::make_shared<const ModelDir>(ModelDir::open(job_.model));
+    result_.model = model;
+    preset_ = find_preset(configs_folder(), *model, problems_);
+    result_.blueprint = make_blueprint(*model, normalize_nfc);
+  } catch (const UserError& error) {
+    add_all(error, problems_);
+  }
+}
+
+/// With the model known the preset can go below the job: reads everything again in order, problems are known.
+void JobLoader::apply_layers() {
+  job_ = JobFile();
+  sources_.clear();
+  Problems known;
+  if (preset_) {
+    Reading preset(preset_->file, problems_, sources_);
+    read_fields(sampling_fields(), job_.sampling, preset_->sampling, "sampling.", preset);
+  }
+  Reading file(name_, known, sources_);
+  read_job(document_, job_, file);
+  Reading set("--set", known, sources_);
+  for (const Value& document : set_)
+    read_job(document, job_, set);
+}
+
+std::vector<std::string> readable_keys(const Blueprint* blueprint) {
+  std::vector<std::string> keys = kJobSamplingKeys;
+  const std::vector<std::string> all = field_keys(sampling_fields());
+  const std::vector<std::string>& read = blueprint ? blueprint->sampling_keys() : all;
+  for (const std::string& key : read) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  }
+  return keys;
+}
+
+/// A key of the job or --set that no stage reads. (A preset may name more than one pipeline needs.)
+void JobLoader::check_sampling_keys() {
+  const std::vector<std::string> keys = readable_keys(result_.blueprint.get());
+  for (const std::string& key : field_keys(sampling_fields())) {
+    const auto found = sources_.find("sampling." + key);
+    if (found == sources_.end() || std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
+    if (preset_ && found->second.starts_with(preset_->file)) continue;
+    problems_.add(found->second, ": sampling.", key, ": no stage of ", result_.blueprint->pipeline_class(),
+                  " reads this key; remove it");
+  }
+}
+
+void JobLoader::make_items() {
+  if (job_.prompts.kind == Value::Kind::nothing) return;
+  PromptRules rules;
+  rules.sampling_keys = readable_keys(result_.blueprint.get());
+  if (result_.blueprint) rules.pipeline = result_.blueprint->pipeline_class();
+  const std::string document = job_.prompts.line > 0 ? name_ : "--set prompts";
+  const std::vector<PromptRow> rows = read_prompts(job_.prompts, document, rules, problems_);
+  const std::vector<ItemDraft> drafts = draft_items(rows, job_.sampling, set_, problems_);
+  if (!result_.blueprint) return;
+  try {
+    // Reading the model for its fingerprint is for nothing where the job can't start.
+    const std::string fingerprint = problems_.empty() ? result_.model->fingerprint() : std::string();
+    const RequestFacts facts = request_facts(job_, result_.options, fingerprint);
+    const ItemContext context{*result_.blueprint, result_.options, facts, job_.save, sources_, name_};
+    result_.items = rushes::make_items(drafts, context, problems_);
+  } catch (const UserError& error) {
+    add_all(error, problems_);
+  }
+}
+
+/// Fills Job: the settings in their final form, with sources, and as YAML.
+void JobLoader::describe() {
+  Job& job = result_.job;
+  const std::string date = overrides_.date.empty() ? today() : overrides_.date;
+  job.kind = job_.kind;
+  job.model = job_.model;
+  job.output = fill_output(job_, file_, date, source("output"), problems_);
+  job.save = job_.save;
+  job.video = job_.video;
+  job.sampling = job_.sampling;
+  job.parallel = job_.parallel;
+  job.precision = job_.precision;
+  job.attention = result_.options.attention;
+  job.device = job_.device;
+  job.numerics = job_.numerics;
+  job.regression = job_.regression;
+  job.retries = job_.retries;
+  JobFile resolved = with_options(job_, result_.options);
+  resolved.output = job.output;
+  job.settings = setting_rows(job_, resolved, sources_);
+  job.resolved_yaml =
+      rows_to_yaml(job.settings, "Resolved by rushes " + version_text() + "; can be run as it is.");
+  if (job.sampling.guidance_scale <= 1 && !job.sampling.negative_prompt.empty()) {
+    result_.warnings.push_back(source("sampling.negative_prompt") +
+                               ": sampling.negative_prompt has no effect: guidance_scale is 1 or less");
+  }
+}
+
+ResolvedJob JobLoader::load() {
+  read_documents();
+  check_settings();
+  open_model();
+  apply_layers();
+  check_sampling_keys();
+  result_.options = resolve_options(job_, overrides_.device_elsewhere, source("device"), problems_);
+  make_items();
+  describe();
+  problems_.throw_if_any();
+  return std::move(result_);
+}
+
+}  // namespace
+
+ResolvedJob load_job(const std::filesystem::path& file, const JobOverrides& overrides) {
+  return JobLoader(file, overrides).load();
+}
+
+}  // namespace rushes

@@ -1,0 +1,274 @@
+#include "jobs/prompts.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/file.h"
+#include "config/csv.h"
+#include "config/job_file.h"
+#include "config/yaml/yaml.h"
+#include "weights/model_dir.h"
+
+namespace rushes {
+namespace {
+
+constexpr uint64_t kMaxPromptBytes = uint64_t{1} << 30;
+constexpr size_t kMaxIdBytes = 200;
+constexpr size_t kMaxProblems = 50;
+
+// Words of a prompt line that other pipelines than text-to-video read.
+const std::vector<std::string> kInputKeys = {"image", "last_image", "video", "strength", "lora"};
+
+bool contains(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+/// Calls `line_done(text, number)` for each line, without its LF or CRLF.
+template <class LineDone>
+void each_line(std::string_view text, LineDone line_done) {
+  int64_t number = 1;
+  for (size_t start = 0; start < text.size(); ++number) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    std::string_view line = text.substr(start, end - start);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line_done(line, number);
+    start = end + 1;
+  }
+}
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\v\f") == std::string_view::npos;
+}
+
+/// Collects the rows of one document.
+class RowReader {
+ public:
+  RowReader(std::string document, const PromptRules& rules, Problems& problems)
+      : document_(std::move(document)),
+        rules_(rules),
+        problems_(problems),
+        reading_(document_, problems_, ignored_sources_) {}
+
+  std::vector<PromptRow> take() { return std::move(rows_); }
+  const std::string& document() const { return document_; }
+  Problems& problems() { return problems_; }
+
+  /// Notes lines that are no UTF-8 text; false: skip this one.
+  bool is_text(std::string_view line, int64_t number) {
+    if (is_utf8(line)) return true;
+    problems_.add(document_, ":", number,
+                  line.find('\0') != std::string_view::npos ? ": holds a NUL byte" : ": is not UTF-8",
+                  "; save the file as UTF-8 text");
+    return false;
+  }
+
+  void add_text(std::string prompt, int64_t line) {
+    PromptRow row;
+    row.prompt = std::move(prompt);
+    finish(std::move(row), line);
+  }
+
+  /// A text or a mapping.
+  void add(const Value& value) {
+    if (value.kind == Value::Kind::text) {
+      if (const auto prompt = read_text(value, "prompt", reading_)) add_text(*prompt, value.line);
+      return;
+    }
+    if (value.kind != Value::Kind::mapping) {
+      reading_.wrong(value, "", "a prompt in quotes or a mapping like {prompt: ...}");
+      return;
+    }
+    const size_t before = problems_.list().size();
+    PromptRow row;
+    bool has_prompt = false;
+    for (const Entry& entry : value.entries) {
+      if (entry.key == "prompt") {
+        has_prompt = true;
+        row.prompt = read_text(entry.value, "prompt", reading_).value_or("");
+      } else if (entry.key == "id") {
+        row.id = read_id(entry.value);
+      } else {
+        add_setting(entry, row);
+      }
+    }
+    if (!has_prompt) reading_.problem(value.line, "", "no prompt in this line; add the key 'prompt'");
+    if (problems_.list().size() == before) finish(std::move(row), value.line);
+  }
+
+ private:
+  std::optional<std::string> read_id(const Value& value) {
+    const auto id = read_text(value, "id", reading_);
+    if (!id) return std::nullopt;
+    const std::string problem = id_problem(*id);
+    if (!problem.empty()) reading_.problem(value.line, "id", problem);
+    return id;
+  }
+
+  void add_setting(const Entry& entry, PromptRow& row) {
+    const Field<Sampling>* field = find_field(sampling_fields(), entry.key);
+    if (field && contains(rules_.sampling_keys, entry.key)) {
+      Sampling scratch;
+      field->read(scratch, entry.value, entry.key, reading_);
+      row.settings.push_back(entry);
+    } else if (field || contains(kInputKeys, entry.key)) {
+      reading_.problem(entry.line, entry.key, "no stage of ", rules_.pipeline, " reads this key; remove it");
+    } else {
+      std::vector<std::string> known = {"prompt", "id"};
+      known.insert(known.end(), rules_.sampling_keys.begin(), rules_.sampling_keys.end());
+      unknown_key(entry, entry.key, known, reading_);
+    }
+  }
+
+  void finish(PromptRow row, int64_t line) {
+    row.document = document_;
+    row.where = reading_.place(line);
+    rows_.push_back(std::move(row));
+  }
+
+  std::string document_;
+  const PromptRules& rules_;
+  Problems& problems_;
+  std::map<std::string, std::string> ignored_sources_;
+  Reading reading_;
+  std::vector<PromptRow> rows_;
+};
+
+void read_txt(std::string_view text, RowReader& rows) {
+  each_line(text, [&](std::string_view line, int64_t number) {
+    if (!is_blank(line) && rows.is_text(line, number)) rows.add_text(std::string(line), number);
+  });
+}
+
+void read_jsonl(std::string_view text, RowReader& rows) {
+  each_line(text, [&](std::string_view line, int64_t number) {
+    if (is_blank(line) || !rows.is_text(line, number)) return;
+    const std::string where = str(rows.document(), ":", number);
+    try {
+      const nlohmann::json json = parse_json(std::string(line), where);
+      if (!json.is_object()) {
+        rows.problems().add(where, ": must be an object like {\"prompt\": \"...\"}; found ",
+                            describe(from_json(json, number)));
+        return;
+      }
+      rows.add(from_json(json, number));
+    } catch (const UserError& error) {
+      // "<where>:1:<column>: ..." counts the lines of what it was given: always the first.
+      const std::string inner = where + ":1:";
+      for (const std::string& problem : error.problems())
+        rows.problems().add(problem.starts_with(inner) ? str(where, ":", problem.substr(inner.size()))
+                                                       : problem);
+    }
+  });
+}
+
+void read_csv(std::string_view text, RowReader& rows) {
+  const std::string& name = rows.document();
+  check_utf8(text, name);
+  std::vector<CsvRow> table = parse_csv(text, name, rows.problems());
+  if (table.empty()) return;
+  std::vector<std::string> header = table.front().cells;
+  const int64_t line = table.front().line;
+  for (std::string& key : header) {
+    const size_t first = std::min(key.find_first_not_of(' '), key.size());
+    key = key.substr(first, key.find_last_not_of(' ') + 1 - first);
+    if (key.empty()) {
+      rows.problems().add(name, ":", line, ": the header has a column without a name");
+      return;
+    }
+    if (std::count(header.begin(), header.end(), key) > 1) {
+      rows.problems().add(name, ":", line, ": ", key, ": this column stands twice in the header");
+      return;
+    }
+  }
+  if (!contains(header, "prompt")) {
+    rows.problems().add(name, ":", line, ": the header has no column 'prompt'; it has ",
+                        shortened(join(header, ", "), 200));
+    return;
+  }
+  for (size_t i = 1; i < table.size(); ++i) {
+    const CsvRow& row = table[i];
+    if (row.cells.size() != header.size()) {
+      rows.problems().add(name, ":", row.line, ": ", row.cells.size(), " cells; the header has ",
+                          header.size());
+      continue;
+    }
+    Value value;
+    value.kind = Value::Kind::mapping;
+    value.line = row.line;
+    for (size_t column = 0; column < header.size(); ++column) {
+      if (row.cells[column].empty()) continue;  // not given
+      Value cell = plain_scalar(row.cells[column], row.line);
+      cell.quoted = false;
+      value.entries.push_back({header[column], row.line, std::move(cell)});
+    }
+    rows.add(value);
+  }
+}
+
+void read_list(const Value& list, RowReader& rows) {
+  if (list.kind != Value::Kind::list) {
+    rows.problems().add(rows.document(), ": must be a list of prompts; found ", describe(list));
+    return;
+  }
+  for (const Value& item : list.items)
+    rows.add(item);
+}
+
+void read_prompt_file(const std::string& path, RowReader& rows) {
+  std::string extension = std::filesystem::path(path).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (extension == ".yaml" || extension == ".yml") return read_list(read_yaml(path), rows);
+  const std::string bytes = read_file(path, kMaxPromptBytes);
+  const std::string_view text = without_bom(bytes);
+  if (extension == ".txt") return read_txt(text, rows);
+  if (extension == ".jsonl") return read_jsonl(text, rows);
+  if (extension == ".csv") return read_csv(text, rows);
+  fail(path, ": the ending says no format of prompts; .txt, .csv, .jsonl and .yaml are read");
+}
+
+}  // namespace
+
+std::string id_problem(const std::string& id) {
+  if (id.empty()) return "an id cannot be empty; leave the key out to have one made";
+  if (id.size() > kMaxIdBytes)
+    return str("has ", id.size(), " bytes; at most ", kMaxIdBytes, " fit into a file name");
+  if (id.front() == '.')
+    return str("'", shortened(id, 60), "' begins with a dot; ids are names of files that show");
+  for (const char c : id) {
+    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '_' || c == '-';
+    if (!good) {
+      return str("'", shortened(id, 60),
+                 "' is no file name for every system; use letters a-z, digits, '.', '_', '-'");
+    }
+  }
+  return {};
+}
+
+std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job_document,
+                                    const PromptRules& rules, Problems& problems) {
+  const bool is_path = prompts.kind != Value::Kind::list;
+  const std::string document = is_path ? prompts.text : job_document;
+  Problems found;
+  RowReader rows(document, rules, found);
+  try {
+    if (is_path) {
+      read_prompt_file(document, rows);
+    } else {
+      read_list(prompts, rows);
+    }
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      found.add(problem);
+  }
+  std::vector<PromptRow> good = rows.take();
+  if (good.empty() && found.empty()) found.add(document, ": prompts: there are none; one at least is needed");
+  const size_t count = found.list().size();
+  for (size_t i = 0; i < std::min(count, kMaxProblems); ++i)
+    problems.add(found.list()[i]);
+  if (count > kMaxProblems) problems.add(document, ": and ", count - kMaxProblems, " problems more");
+  return good;
+}
+
+}  // namespace rushes

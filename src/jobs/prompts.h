@@ -1,0 +1,37 @@
+#pragma once
+// Prompts from a file (.txt, .csv, .jsonl, .yaml) or from the job file's own list, line by line.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "config/value.h"
+
+namespace rushes {
+
+/// One prompt line, checked. It may make several items (`samples`).
+struct PromptRow {
+  std::string prompt;
+  std::optional<std::string> id;
+  std::vector<Entry> settings;  // sampling keys of this line; each was readable by its field
+  std::string document;         // "prompts.jsonl"
+  std::string where;            // "prompts.jsonl:7"
+};
+
+/// What a prompt line may hold beside `prompt` and `id`.
+struct PromptRules {
+  std::vector<std::string> sampling_keys;  // that the pipeline reads
+  std::string pipeline;                    // "WanPipeline", for messages
+};
+
+/// `prompts`: a path (relative to the working directory) or a list that stands in `job_document`. What is
+/// wrong is noted line by line (at most 50 of them); the good rows are given all the same.
+std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job_document,
+                                    const PromptRules& rules, Problems& problems);
+
+/// What is wrong with an id as a file name, or "". Good: 1 to 200 of A-Z a-z 0-9 . _ -, not starting with a
+/// dot.
+std::string id_problem(const std::string& id);
+
+}  // namespace rushes

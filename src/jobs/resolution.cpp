@@ -1,0 +1,133 @@
+#include "jobs/resolution.h"
+
+#include <ctime>
+
+namespace rushes {
+namespace {
+
+std::string model_name(const std::string& model) {
+  std::filesystem::path path = std::filesystem::path(model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "models/wan/"
+  const std::string name = path.filename().string();
+  return name.substr(0, name.find('@'));
+}
+
+/// Leaves of the tables: "model", "sampling.height", ...
+void flatten(const nlohmann::ordered_json& tree, const std::string& prefix,
+             std::vector<std::pair<std::string, nlohmann::ordered_json>>& leaves) {
+  for (const auto& [key, value] : tree.items()) {
+    if (value.is_object()) {
+      flatten(value, prefix + key + ".", leaves);
+    } else {
+      leaves.emplace_back(prefix + key, value);
+    }
+  }
+}
+
+}  // namespace
+
+PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const std::string& where,
+                                Problems& problems) {
+  PipelineOptions options;
+  const bool gpu_here = at::hasCUDA();
+  if (job.device == DeviceKind::cuda && !gpu_here && !device_elsewhere) {
+    problems.add(where,
+                 ": device: cuda, but no GPU can be used here ('rushes doctor' says why); take cpu or auto");
+  }
+  const bool cuda = job.device == DeviceKind::cuda || (job.device == DeviceKind::automatic && gpu_here);
+  if (cuda) options.device = at::Device(at::kCUDA, 0);
+  const Dtype usual = cuda ? Dtype::bfloat16 : Dtype::float32;
+  options.transformer = job.precision.transformer.value_or(usual);
+  options.vae = job.precision.vae.value_or(Dtype::float32);
+  options.text_encoder = job.precision.text_encoder.value_or(usual);
+  options.attention = job.attention == "reference" ? AttentionBackend::reference : AttentionBackend::sdpa;
+  return options;
+}
+
+std::string today() {
+  const time_t now = time(nullptr);
+  tm parts{};
+  localtime_r(&now, &parts);
+  char text[16];
+  return {text, strftime(text, sizeof text, "%Y-%m-%d", &parts)};
+}
+
+std::string fill_output(const JobFile& job, const std::filesystem::path& file, const std::string& date,
+                        const std::string& where, Problems& problems) {
+  const std::vector<std::pair<std::string, std::string>> words = {
+      {"date", date}, {"job", file.stem().string()}, {"model", model_name(job.model)}};
+  std::string filled;
+  for (size_t at = 0; at < job.output.size();) {
+    const size_t open = job.output.find('{', at);
+    const size_t close = open == std::string::npos ? open : job.output.find('}', open);
+    if (close == std::string::npos) return filled + job.output.substr(at);
+    filled += job.output.substr(at, open - at);
+    const std::string word = job.output.substr(open + 1, close - open - 1);
+    bool known = false;
+    for (const auto& [name, value] : words) {
+      if (name == word) filled += value;
+      known = known || name == word;
+    }
+    if (!known) {
+      problems.add(where, ": output: '{", shortened(word, 40),
+                   "}' is not filled in; {date}, {job} and {model} are",
+                   did_you_mean(word, {"date", "job", "model"}));
+    }
+    at = close + 1;
+  }
+  return filled;
+}
+
+JobFile with_options(JobFile job, const PipelineOptions& options) {
+  job.device = options.device.is_cuda() ? DeviceKind::cuda : DeviceKind::cpu;
+  job.precision = {options.transformer, options.vae, options.text_encoder};
+  job.attention = options.attention == AttentionBackend::reference ? "reference" : "sdpa";
+  return job;
+}
+
+std::vector<SettingRow> setting_rows(const JobFile& given, const JobFile& resolved,
+                                     const std::map<std::string, std::string>& sources) {
+  std::vector<std::pair<std::string, nlohmann::ordered_json>> before, after;
+  flatten(get_fields(job_fields(), given), "", before);
+  flatten(get_fields(job_fields(), resolved), "", after);
+  RUSHES_CHECK(before.size() == after.size(), before.size(), " and ", after.size());
+  std::vector<SettingRow> rows;
+  for (size_t i = 0; i < after.size(); ++i) {
+    const auto& [key, value] = after[i];
+    const auto source = sources.find(key);
+    std::string from = source == sources.end() ? "default" : source->second;
+    if (before[i].second == "auto" && value != "auto") from += " (auto)";
+    rows.push_back({key, yaml_line(value), from});
+  }
+  return rows;
+}
+
+std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string& title) {
+  std::string yaml = "# " + title + "\n";
+  std::string section;
+  for (const SettingRow& row : rows) {
+    const size_t dot = row.key.find('.');
+    const std::string own = dot == std::string::npos ? "" : row.key.substr(0, dot);
+    if (own != section && !own.empty()) yaml += own + ":\n";
+    section = own;
+    yaml += str(own.empty() ? "" : "  ", own.empty() ? row.key : row.key.substr(dot + 1), ": ", row.value,
+                "  # ", row.source, "\n");
+  }
+  return yaml;
+}
+
+RequestFacts request_facts(const JobFile& job, const PipelineOptions& options,
+                           const std::string& fingerprint) {
+  const JobFile resolved = with_options(job, options);
+  RequestFacts facts;
+  facts.model = fingerprint;
+  facts.numerics = find_field(job_fields(), "numerics")->get(job).get<std::string>();
+  facts.attention = resolved.attention;
+  facts.device = options.device.is_cuda() ? "cuda" : "cpu";
+  facts.transformer = options.transformer;
+  facts.vae = options.vae;
+  facts.text_encoder = options.text_encoder;
+  return facts;
+}
+
+}  // namespace rushes
