@@ -17,6 +17,8 @@ class Linear {
   /// loader's).
   Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool bias = true,
          std::optional<at::ScalarType> dtype = {});
+  /// Of parameters that are already there: weight [out, in]; bias [out], or undefined.
+  Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
   /// x: [..., in] -> [..., out]; computed in the weight's dtype (x is cast to it).
   at::Tensor forward(const at::Tensor& x) const;

@@ -1,0 +1,363 @@
+#include "models/dits/wan.h"
+
+#include <algorithm>
+
+#include "attention/attention.h"
+#include "base/error.h"
+#include "kernels/rotary/rotary.h"
+#include "nn/embedding.h"
+
+namespace rushes {
+namespace {
+
+// diffusers' cross-attention takes the last 512 of all context tokens for text and those before for images
+// (WanAttnProcessor: "hardcoded for now").
+constexpr int64_t kTextTokens = 512;
+constexpr double kImageNormEps = 1e-5;  // WanImageEmbedding leaves FP32LayerNorm's default
+
+std::string block_name(size_t number) {
+  return rushes::str("blocks.", number);
+}
+
+// norm * (1 + scale) + shift; `norm` is a float32 temporary that is written over.
+at::Tensor modulate(at::Tensor norm, const at::Tensor& scale, const at::Tensor& shift, at::ScalarType dtype) {
+  return norm.mul_(scale + 1).add_(shift).to(dtype);
+}
+
+// x + y * gate, in float32, rounded to x's dtype; x is written over.
+at::Tensor add_gated(at::Tensor x, const at::Tensor& y, const at::Tensor& gate) {
+  if (x.scalar_type() == at::kFloat) return x.addcmul_(y, gate);
+  return x.copy_(x.to(at::kFloat).addcmul_(y.to(at::kFloat), gate));
+}
+
+}  // namespace
+
+// ---- modulation
+// --------------------------------------------------------------------------------------------------
+
+at::Tensor WanModulation::part(int64_t i) const {
+  const at::Tensor vectors = rows.select(1, i);
+  return index ? vectors.index_select(0, *index).unflatten(0, {batch, -1}) : vectors.unsqueeze(1);
+}
+
+WanModulation WanModulation::plus(const at::Tensor& table) const {
+  return {table + rows, index, batch};
+}
+
+// ---- attention
+// ---------------------------------------------------------------------------------------------------
+
+WanAttention::WanAttention(const WanConfig& config, TensorLoader& loader, const std::string& name,
+                           bool images)
+    : heads_(config.num_attention_heads) {
+  const int64_t dim = config.dim();
+  const auto dense = [&](const char* part, int64_t in) { return Linear(loader, name + part, in, dim); };
+  const auto norm = [&](const char* part) {
+    return RmsNorm(loader, name + part, dim, config.eps, RmsNormRounding::after_weight);
+  };
+  to_q_ = dense(".to_q", dim);
+  to_k_ = dense(".to_k", dim);
+  to_v_ = dense(".to_v", dim);
+  to_out_ = dense(".to_out.0", dim);
+  norm_q_ = norm(".norm_q");
+  norm_k_ = norm(".norm_k");
+  if (images) {
+    add_k_ = dense(".add_k_proj", *config.added_kv_proj_dim);
+    add_v_ = dense(".add_v_proj", *config.added_kv_proj_dim);
+    norm_added_k_ = norm(".norm_added_k");
+    loader.ignore(name + ".norm_added_q.weight");  // stored with some checkpoints, used by none
+  }
+}
+
+at::Tensor WanAttention::to_itself(const at::Tensor& x, const RopeTable& rope,
+                                   const StepContext& context) const {
+  at::Tensor q = to_q_.forward(x), k = to_k_.forward(x);
+  norm_q_.forward_(q);
+  norm_k_.forward_(k);
+  q = heads(q);
+  k = heads(k);
+  rotary_(q, rope.cos, rope.sin);
+  rotary_(k, rope.cos, rope.sin);
+  return to_out_.forward(attend({q, k, heads(to_v_.forward(x)), {}, {}}, context).flatten(2));
+}
+
+at::Tensor WanAttention::to_text(const at::Tensor& x, const at::Tensor& text, const at::Tensor& image,
+                                 const StepContext& context) const {
+  at::Tensor q = to_q_.forward(x), k = to_k_.forward(text);
+  norm_q_.forward_(q);
+  norm_k_.forward_(k);
+  q = heads(q);
+  at::Tensor out = attend({q, heads(k), heads(to_v_.forward(text)), {}, {}}, context);
+  if (image.defined()) {
+    at::Tensor image_k = add_k_.forward(image);
+    norm_added_k_.forward_(image_k);
+    out = out + attend({q, heads(image_k), heads(add_v_.forward(image)), {}, {}}, context);
+  }
+  return to_out_.forward(out.flatten(2));
+}
+
+// ---- parameters
+// --------------------------------------------------------------------------------------------------
+
+WanTransformer::WanTransformer(const WanConfig& config, TensorLoader& loader)
+    : config_(config),
+      dtype_(loader.options().dtype),
+      device_(loader.options().device),
+      rope_(config.attention_head_dim) {
+  const int64_t dim = config.dim();
+  patch_embedding_ = PatchEmbed3d(loader, "patch_embedding", config.in_channels, dim, config.patch_size);
+
+  const std::string embedder = "condition_embedder.";
+  time_in_ =
+      Linear(loader, embedder + "time_embedder.linear_1", config.freq_dim, dim, /*bias=*/true, at::kFloat);
+  time_out_ = Linear(loader, embedder + "time_embedder.linear_2", dim, dim, /*bias=*/true, at::kFloat);
+  time_proj_ = Linear(loader, embedder + "time_proj", dim, 6 * dim);
+  text_in_ = Linear(loader, embedder + "text_embedder.linear_1", config.text_dim, dim);
+  text_out_ = Linear(loader, embedder + "text_embedder.linear_2", dim, dim);
+  if (config.image_dim) {
+    const int64_t width = *config.image_dim;
+    const std::string name = embedder + "image_embedder.";
+    image_embedder_ = ImageEmbedder{
+        .norm1 = LayerNorm(loader, name + "norm1", width, kImageNormEps, at::kFloat),
+        .norm2 = LayerNorm(loader, name + "norm2", dim, kImageNormEps, at::kFloat),
+        .ff_in = Linear(loader, name + "ff.net.0.proj", width, width),
+        .ff_out = Linear(loader, name + "ff.net.2", width, dim),
+        .pos_embed = config.pos_embed_seq_len
+                         ? loader.take(name + "pos_embed", {1, *config.pos_embed_seq_len, width})
+                         : at::Tensor(),
+    };
+  }
+
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    const std::string name = block_name(static_cast<size_t>(i));
+    std::optional<LayerNorm> norm2;
+    if (config.cross_attn_norm) norm2 = LayerNorm(loader, name + ".norm2", dim, config.eps, at::kFloat);
+    blocks_.push_back(Block{
+        .norm1 = LayerNorm(dim, config.eps),
+        .norm3 = LayerNorm(dim, config.eps),
+        .norm2 = norm2,
+        .attn1 = WanAttention(config, loader, name + ".attn1", /*images=*/false),
+        .attn2 = WanAttention(config, loader, name + ".attn2", config.added_kv_proj_dim.has_value()),
+        .ffn_in = Linear(loader, name + ".ffn.net.0.proj", dim, config.ffn_dim),
+        .ffn_out = Linear(loader, name + ".ffn.net.2", config.ffn_dim, dim),
+        .scale_shift_table = loader.take(name + ".scale_shift_table", {1, 6, dim}, at::kFloat),
+    });
+  }
+
+  norm_out_ = LayerNorm(dim, config.eps);
+  proj_out_ = Linear(loader, "proj_out", dim, config.out_channels * config.patch_volume());
+  scale_shift_table_ = loader.take("scale_shift_table", {1, 2, dim}, at::kFloat);
+}
+
+// ---- inputs
+// ------------------------------------------------------------------------------------------------------
+
+void WanTransformer::check(const TransformerInputs& inputs) const {
+  Problems problems;
+  const at::Tensor &x = inputs.hidden_states, &text = inputs.encoder_hidden_states, &time = inputs.timestep;
+  if (x.dim() != 5 || x.size(1) != config_.in_channels) {
+    problems.add("hidden_states ", x.sizes(), ": should be [batch, ", config_.in_channels,
+                 " channels, frames, height, width]");
+    problems.throw_if_any();
+  }
+  const char* axes[] = {"frames", "height", "width"};
+  int64_t tokens = 1;
+  for (size_t axis = 0; axis < 3; ++axis) {
+    const int64_t side = x.size(static_cast<int64_t>(axis) + 2), patch = config_.patch_size[axis];
+    tokens *= side / patch;
+    if (side < patch || side % patch != 0) {
+      problems.add("hidden_states: ", axes[axis], " (", side, " of the latents) must be a multiple of ",
+                   patch, ", this model's patch");
+    } else if (side / patch > config_.rope_max_seq_len) {
+      problems.add("hidden_states: ", axes[axis], " (", side, " of the latents) makes ", side / patch,
+                   " positions; this model knows ", config_.rope_max_seq_len, " (rope_max_seq_len)");
+    }
+  }
+  if (text.dim() != 3 || text.size(0) != x.size(0) || text.size(2) != config_.text_dim) {
+    problems.add("encoder_hidden_states ", text.sizes(), ": should be [", x.size(0), ", tokens, ",
+                 config_.text_dim, "]");
+  }
+  const bool time_fits = (time.dim() == 1 && (time.size(0) == x.size(0) || time.size(0) == 1)) ||
+                         (time.dim() == 2 && time.size(0) == x.size(0) && time.size(1) == tokens);
+  if (!time_fits) {
+    problems.add("timestep ", time.sizes(), ": should be [", x.size(0), "], or [", x.size(0), ", ", tokens,
+                 "] for one a token");
+  }
+  check_image(inputs, problems);
+  const std::pair<const char*, bool> unknown[] = {
+      {"encoder_attention_mask", inputs.encoder_attention_mask.has_value()},
+      {"pooled_projections", inputs.pooled_projections.has_value()},
+      {"guidance", inputs.guidance.has_value()}};
+  for (const auto& [name, given] : unknown) {
+    if (given) problems.add(name, ": Wan's transformer takes none");
+  }
+  problems.throw_if_any();
+}
+
+void WanTransformer::check_image(const TransformerInputs& inputs, Problems& problems) const {
+  if (!inputs.encoder_hidden_states_image) return;
+  const at::Tensor& image = *inputs.encoder_hidden_states_image;
+  if (!config_.image_dim) {
+    problems.add("encoder_hidden_states_image: this model takes no image (its config has no image_dim)");
+    return;
+  }
+  const int64_t batch = inputs.hidden_states.size(0);
+  const int64_t images = config_.pos_embed_seq_len ? 2 : 1;  // a sample
+  if (image.dim() != 3 || image.size(0) != images * batch || image.size(2) != *config_.image_dim) {
+    problems.add("encoder_hidden_states_image ", image.sizes(), ": should be [", images * batch,
+                 images == 2 ? " (first and last frame of each sample)" : "", ", tokens, ",
+                 *config_.image_dim, "]");
+  } else if (images == 2 && 2 * image.size(1) != *config_.pos_embed_seq_len) {
+    problems.add("encoder_hidden_states_image ", image.sizes(), ": two images must have ",
+                 *config_.pos_embed_seq_len, " tokens together (pos_embed_seq_len)");
+  }
+}
+
+// ---- conditions
+// --------------------------------------------------------------------------------------------------
+
+WanTransformer::Time WanTransformer::embed_time(const at::Tensor& timestep, int64_t batch,
+                                                const StepContext& context) const {
+  at::Tensor times = timestep.to(device_);
+  std::optional<at::Tensor> index;
+  if (times.dim() == 2) {
+    // Tokens have few distinct times (given frames and the others), so embed those.
+    std::tie(times, index, std::ignore) =
+        at::_unique2(times.flatten(), /*sorted=*/true, /*return_inverse=*/true);
+  }
+  const at::Tensor waves = timestep_embedding(times, config_.freq_dim);
+  const at::Tensor embedded =
+      time_out_.forward(at::silu(time_in_.forward(waves))).to(dtype_);  // [times, dim]
+  const at::Tensor projected = time_proj_.forward(at::silu(embedded));  // [times, 6 dim]
+  context.note("condition_embedder.time_embedder", embedded);
+  context.note("condition_embedder.time_proj", projected);
+  return {{projected.to(at::kFloat).unflatten(1, {6, -1}), index, batch},
+          {embedded.to(at::kFloat).unsqueeze(1), index, batch}};
+}
+
+at::Tensor WanTransformer::embed_image(const at::Tensor& given) const {
+  const ImageEmbedder& e = *image_embedder_;
+  at::Tensor image = given.to(device_, dtype_);
+  if (e.pos_embed.defined()) image = image.reshape({-1, 2 * image.size(1), image.size(2)}) + e.pos_embed;
+  at::Tensor inner = e.ff_in.forward(e.norm1.forward(image));
+  return e.norm2.forward(e.ff_out.forward(at::gelu_(inner)));
+}
+
+WanTransformer::Condition WanTransformer::embed_condition(const TransformerInputs& inputs,
+                                                          const StepContext& context) const {
+  at::Tensor inner = text_in_.forward(inputs.encoder_hidden_states.to(device_, dtype_));
+  at::Tensor all = text_out_.forward(at::gelu_(inner, "tanh"));
+  context.note("condition_embedder.text_embedder", all);
+  if (inputs.encoder_hidden_states_image) {
+    const at::Tensor image = embed_image(*inputs.encoder_hidden_states_image);
+    context.note("condition_embedder.image_embedder", image);
+    all = at::cat({image, all}, 1);
+  }
+  if (!config_.added_kv_proj_dim) return {all, {}};
+  // As the reference cuts: text[total - 512:], where a negative start counts from the end as Python's slices
+  // do.
+  const int64_t total = all.size(1);
+  int64_t images = total - kTextTokens;
+  if (images < 0) images = std::max<int64_t>(0, images + total);
+  const at::Tensor image = images > 0 ? all.narrow(1, 0, images) : at::Tensor();
+  return {all.narrow(1, images, total - images), image};
+}
+
+// ---- forward
+// -----------------------------------------------------------------------------------------------------
+
+at::Tensor WanTransformer::run_block(size_t number, at::Tensor x, const Condition& condition,
+                                     const WanModulation& time, const RopeTable& rope,
+                                     const StepContext& context) const {
+  const Block& block = blocks_[number];
+  const WanModulation m = time.plus(block.scale_shift_table);
+  enum { shift, scale, gate, ffn_shift, ffn_scale, ffn_gate };
+
+  at::Tensor normed = modulate(block.norm1.forward_float(x), m.part(scale), m.part(shift), dtype_);
+  const at::Tensor itself = block.attn1.to_itself(normed, rope, context);
+  x = add_gated(x, itself, m.part(gate));
+
+  normed = block.norm2 ? block.norm2->forward(x) : x;
+  const at::Tensor text = block.attn2.to_text(normed, condition.text, condition.image, context);
+  x.add_(text);
+
+  normed = modulate(block.norm3.forward_float(x), m.part(ffn_scale), m.part(ffn_shift), dtype_);
+  at::Tensor inner = block.ffn_in.forward(normed);
+  const at::Tensor fed = block.ffn_out.forward(at::gelu_(inner, "tanh"));
+  x = add_gated(x, fed, m.part(ffn_gate));
+
+  if (context.trace != nullptr) {
+    const std::string name = block_name(number);
+    context.note(name + ".attn1", itself);
+    context.note(name + ".attn2", text);
+    context.note(name + ".ffn", fed);
+    context.note(name, x);
+  }
+  return x;
+}
+
+at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepContext& context) const {
+  check(inputs);
+  const at::Tensor& given = inputs.hidden_states;
+  std::array<int64_t, 3> grid;
+  for (size_t axis = 0; axis < 3; ++axis) {
+    grid[axis] = given.size(static_cast<int64_t>(axis) + 2) / config_.patch_size[axis];
+  }
+  const RopeTable rope = rope_.table(grid, device_);
+
+  at::Tensor x = patch_embedding_.forward(given.to(device_, dtype_));  // [batch, tokens, dim]
+  context.note("patch_embedding", x);
+  const Time time = embed_time(inputs.timestep, given.size(0), context);
+  const Condition condition = embed_condition(inputs, context);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    x = run_block(i, x, condition, time.blocks, rope, context);
+  }
+
+  const WanModulation last = time.last.plus(scale_shift_table_);
+  x = modulate(norm_out_.forward_float(x), last.part(1), last.part(0), dtype_);
+  context.note("norm_out", x);
+  x = proj_out_.forward(x);
+  context.note("proj_out", x);
+  return unpatchify(x, grid, config_.patch_size);
+}
+
+std::unique_ptr<Transformer> make_wan_transformer(const nlohmann::json& config, TensorLoader& loader,
+                                                  const std::string& where) {
+  auto model = std::make_unique<WanTransformer>(read_wan_config(config, where), loader);
+  loader.finish();
+  return model;
+}
+
+// ---- cost
+// --------------------------------------------------------------------------------------------------------
+
+Cost wan_transformer_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
+                          int64_t text_tokens, int64_t batch) {
+  const WanConfig c = read_wan_config(config, "transformer config");
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const double tokens =
+      real(frames / c.patch_size[0] * (height / c.patch_size[1]) * (width / c.patch_size[2]));
+  const double dim = real(c.dim()), ffn = real(c.ffn_dim), text = real(text_tokens);
+  const double image_dim = real(c.image_dim.value_or(0));
+  const double images = c.image_dim ? 257.0 * (c.pos_embed_seq_len ? 2 : 1) : 0;
+
+  // A matrix product of n x k by k x m is 2nkm; attention of n queries to m keys 4nm dim.
+  const double own = 8 * tokens * dim * dim + 4 * tokens * tokens * dim;
+  const double cross =
+      4 * tokens * dim * dim + 4 * (text + images) * dim * dim + 4 * tokens * (text + images) * dim;
+  const double block = own + cross + 4 * tokens * dim * ffn;
+  const double patches = 2 * tokens * dim * real(c.patch_volume() * (c.in_channels + c.out_channels));
+  const double conditions = 2 * dim * (real(c.freq_dim) + 7 * dim) +
+                            2 * text * dim * (real(c.text_dim) + dim) +
+                            2 * images * image_dim * (image_dim + dim);
+
+  Cost cost;
+  cost.flops = real(batch) * (real(c.num_layers) * block + patches + conditions);
+  cost.weight_bytes = 4 * real(wan_parameter_count(c));
+  // The fullest moments of a block: the stream, its norm, q, k, v and what attention gives; or the stream,
+  // its norm, the feed-forward part's inside and its result.
+  cost.activation_bytes = 4 * real(batch) * tokens * std::max(6 * dim, 3 * dim + ffn);
+  return cost;
+}
+
+}  // namespace rushes
