@@ -36,8 +36,10 @@ const Fields<PresetFile>& preset_fields() {
   return fields;
 }
 
-/// Does the component's config have these fields with these values?
+/// Does the component's config have these fields with these values? `null` asks for a model without the
+/// component.
 bool component_matches(const ModelDir& model, const std::string& component, const Value& wanted) {
+  if (wanted.kind == Value::Kind::nothing) return model.find(component) == nullptr;
   if (model.find(component) == nullptr || wanted.kind != Value::Kind::mapping) return false;
   const nlohmann::json config = model.component_config(component);
   return std::all_of(wanted.entries.begin(), wanted.entries.end(), [&](const Entry& entry) {

@@ -2,8 +2,8 @@
 // Presets: sampling values that suit a known model, as YAML in configs/models/. A preset is chosen by what
 // the model's own files say, never by how its path is spelt:
 //
-//   match: {pipeline: WanPipeline, transformer: {num_layers: 30, num_attention_heads: 12}}
-//   sampling: {height: 480, width: 832}
+//   match: {pipeline: WanPipeline, transformer: {num_layers: 30, num_attention_heads: 12}, transformer_2:
+//   null} sampling: {height: 480, width: 832}
 
 #include <filesystem>
 #include <optional>

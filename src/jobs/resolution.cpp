@@ -2,6 +2,8 @@
 
 #include <ctime>
 
+#include "device/device.h"
+
 namespace rushes {
 namespace {
 
@@ -29,13 +31,17 @@ void flatten(const nlohmann::ordered_json& tree, const std::string& prefix,
 PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const std::string& where,
                                 Problems& problems) {
   PipelineOptions options;
-  const bool gpu_here = at::hasCUDA();
-  if (job.device == DeviceKind::cuda && !gpu_here && !device_elsewhere) {
-    problems.add(where,
-                 ": device: cuda, but no GPU can be used here ('rushes doctor' says why); take cpu or auto");
+  if (job.device == DeviceKind::cuda && device_elsewhere) {
+    options.device = at::Device(at::kCUDA, 0);
+  } else {
+    try {
+      options.device = pick_device(job.device, /*local_rank=*/0);
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems())
+        problems.add(where, ": device: ", problem);
+    }
   }
-  const bool cuda = job.device == DeviceKind::cuda || (job.device == DeviceKind::automatic && gpu_here);
-  if (cuda) options.device = at::Device(at::kCUDA, 0);
+  const bool cuda = options.device.is_cuda();
   const Dtype usual = cuda ? Dtype::bfloat16 : Dtype::float32;
   options.transformer = job.precision.transformer.value_or(usual);
   options.vae = job.precision.vae.value_or(Dtype::float32);
@@ -47,7 +53,7 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
 std::string today() {
   const time_t now = time(nullptr);
   tm parts{};
-  localtime_r(&now, &parts);
+  gmtime_r(&now, &parts);
   char text[16];
   return {text, strftime(text, sizeof text, "%Y-%m-%d", &parts)};
 }

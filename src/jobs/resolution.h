@@ -23,7 +23,7 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
 std::string fill_output(const JobFile& job, const std::filesystem::path& file, const std::string& date,
                         const std::string& where, Problems& problems);
 
-/// Today in local time: "2026-11-21".
+/// Today in UTC, so that ranks on several nodes agree: "2026-11-21".
 std::string today();
 
 /// The job with everything `options` decided put into it.
