@@ -6,8 +6,10 @@
 
 namespace rushes {
 
-/// The values written one after the other, as `<<` writes them.
+/// The values written one after the other, as `<<` writes them. (Constrained, so that it is chosen over c10::str, which
+/// is found too where one of the values is c10's.)
 template <class... Values>
+  requires true
 std::string str(const Values&... values) {
   std::ostringstream out;
   (out << ... << values);
