@@ -134,7 +134,7 @@ class Probe {
     const at::Tensor& text = given.encoder_hidden_states = inputs.required(
         "encoder_hidden_states", Values::floating, {batch, {"tokens"}, {"dim", model->text_dim()}});
     given.encoder_hidden_states_image =
-        inputs.optional("encoder_hidden_states_image", Values::floating, {batch, {"tokens"}, {"dim"}});
+        inputs.optional("encoder_hidden_states_image", Values::floating, {{"images"}, {"tokens"}, {"dim"}});
     given.encoder_attention_mask =
         inputs.optional("encoder_attention_mask", Values::any, {batch, {"tokens", size_of(text, 1)}});
     given.pooled_projections = inputs.optional("pooled_projections", Values::floating, {batch, {"dim"}});

@@ -3,21 +3,17 @@
 // beside its reference. Names of tensors are diffusers' and transformers'; floats come out in float32, ids in
 // int64.
 //
-//   transformer     hidden_states [batch, channels, frames, height, width], timestep [batch] or [batch,
-//   tokens],
-//                   encoder_hidden_states [batch, text tokens, text dim]; may have
-//                   encoder_hidden_states_image, encoder_attention_mask, pooled_projections, guidance ->
-//                   sample
-//   vae             decode: z [batch, latent channels, frames, height, width], as given to diffusers'
-//   vae.decode
-//                   -> sample; encode: x [batch, 3, frames, height, width] -> mean, logvar (clamped to [-30,
-//                   20])
-//   text encoder    input_ids, attention_mask [batch, tokens] -> last_hidden_state, hidden_states.N (N from
-//   0, the
-//                   embeddings), pooler_output where the model has one
-//   tokenizer       --text, cleaned as the pipeline cleans it -> input_ids, attention_mask [1, max length]
-//   scheduler       sample [...], model_outputs [steps, ...] -> timesteps [steps], sigmas [steps + 1],
-//                   samples [steps, ...]: the sample after each step
+// transformer: hidden_states [batch, channels, frames, height, width], timestep [batch] or [batch, tokens],
+//     encoder_hidden_states [batch, text tokens, text dim]; where the model takes them also
+//     encoder_hidden_states_image [images, tokens, dim], encoder_attention_mask [batch, text tokens],
+//     pooled_projections [batch, dim], guidance [batch] -> sample
+// vae decode: z [batch, latent channels, frames, height, width], as given to diffusers' vae.decode -> sample
+// vae encode: x [batch, 3, frames, height, width] -> mean, logvar (clamped to [-30, 20])
+// text encoder: input_ids, attention_mask [batch, tokens] -> last_hidden_state, hidden_states.N (0 the
+//     embeddings), pooler_output where the model has one
+// tokenizer: --text, cleaned as the pipeline cleans it -> input_ids, attention_mask [1, max length]
+// scheduler: sample [...], model_outputs [steps, ...] -> timesteps [steps], sigmas [steps + 1],
+//     samples [steps, ...]: the sample after each step
 //
 // What a component is follows from its class in model_index.json.
 

@@ -188,7 +188,8 @@ def outputs(model, inputs, dtype=None):
 
 
 def check_storage(model, folder, parts, inputs, rng):
-    """Shards and narrower types are ways to store the same numbers."""
+    """Shards and narrower types are ways to store the same numbers. Not bit by bit: the last bit of a matrix product can
+    depend on where in memory, and so where in a file, its weights begin."""
     want = outputs(model, inputs)
     shards = write_model_folder(folder / "shards", parts, max_shard_size=rng.choice([2_000, 9_000]))
     index = shards / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
@@ -196,7 +197,7 @@ def check_storage(model, folder, parts, inputs, rng):
     half = write_model_folder(folder / "half", parts, dtype=torch.float16)
     for what, other in (("shards", shards), ("stored in float16", half)):
         for name, tensor in outputs(other, inputs).items():
-            same(f"{what}: {name}", tensor, want[name])
+            compare(f"{what}: {name}", tensor, want[name], atol=1e-5, rtol=1e-5)
     lost = sorted(index.parent.glob("*.safetensors"))[-1]
     lost.unlink()
     says("lost shard", refused_probe(shards, "transformer", inputs["transformer"]), lost.name, "is missing")
