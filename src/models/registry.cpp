@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "models/dits/wan.h"
 
 namespace rushes {
 namespace {
@@ -21,7 +22,9 @@ using MakeScheduler = std::unique_ptr<Scheduler>(const nlohmann::json&, const st
 using MakeTokenizer = std::unique_ptr<Tokenizer>(const TokenizerFiles&, const std::string&);
 
 // The families. One row a class; keep them in the order of the alphabet.
-const std::vector<Row<MakeTransformer>> kTransformers = {};
+const std::vector<Row<MakeTransformer>> kTransformers = {
+    {"WanTransformer3DModel", make_wan_transformer},
+};
 const std::vector<Row<MakeVae>> kVaes = {};
 const std::vector<Row<MakeTextEncoder>> kTextEncoders = {};
 const std::vector<Row<MakeScheduler>> kSchedulers = {};
