@@ -3,6 +3,11 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "models/dits/wan.h"
+#include "models/encoders/umt5.h"
+#include "models/schedulers/flow_match_euler.h"
+#include "models/schedulers/unipc.h"
+#include "models/vaes/wan_vae.h"
+#include "models/tokenizers/t5.h"
 
 namespace rushes {
 namespace {
@@ -25,10 +30,23 @@ using MakeTokenizer = std::unique_ptr<Tokenizer>(const TokenizerFiles&, const st
 const std::vector<Row<MakeTransformer>> kTransformers = {
     {"WanTransformer3DModel", make_wan_transformer},
 };
-const std::vector<Row<MakeVae>> kVaes = {};
-const std::vector<Row<MakeTextEncoder>> kTextEncoders = {};
-const std::vector<Row<MakeScheduler>> kSchedulers = {};
-const std::vector<Row<MakeTokenizer>> kTokenizers = {};
+const std::vector<Row<MakeVae>> kVaes = {
+    {"AutoencoderKLWan", make_wan_vae},
+};
+const std::vector<Row<MakeTextEncoder>> kTextEncoders = {
+    {"T5EncoderModel", make_t5_encoder},
+    {"UMT5EncoderModel", make_umt5_encoder},
+};
+const std::vector<Row<MakeScheduler>> kSchedulers = {
+    {"FlowMatchEulerDiscreteScheduler", make_flow_match_euler},
+    {"UniPCMultistepScheduler", make_unipc},
+};
+const std::vector<Row<MakeTokenizer>> kTokenizers = {
+    {"PreTrainedTokenizerFast", make_fast_tokenizer},
+    {"T5Tokenizer", make_t5_tokenizer},
+    {"T5TokenizerFast", make_t5_tokenizer},
+    {"TokenizersBackend", make_fast_tokenizer},
+};
 
 template <class Factory>
 std::vector<std::string> names(const std::vector<Row<Factory>>& rows) {

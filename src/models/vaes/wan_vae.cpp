@@ -1,0 +1,140 @@
+#include "models/vaes/wan_vae.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace rushes {
+namespace {
+
+/// [B, C, T, H, W] -> [B, C p p, T, H / p, W / p]; a patch's columns change slower than its rows.
+at::Tensor patchify(const at::Tensor& x, int64_t p) {
+  if (p == 1) return x;
+  const int64_t b = x.size(0), c = x.size(1), t = x.size(2), h = x.size(3) / p, w = x.size(4) / p;
+  return x.reshape({b, c, t, h, p, w, p}).permute({0, 1, 6, 4, 2, 3, 5}).reshape({b, c * p * p, t, h, w});
+}
+
+at::Tensor unpatchify(const at::Tensor& x, int64_t p) {
+  if (p == 1) return x;
+  const int64_t b = x.size(0), c = x.size(1) / (p * p), t = x.size(2), h = x.size(3), w = x.size(4);
+  return x.reshape({b, c, p, p, t, h, w}).permute({0, 1, 4, 5, 3, 6, 2}).reshape({b, c, t, h * p, w * p});
+}
+
+at::Tensor to_bthwc(const at::Tensor& x) {
+  return x.permute({0, 2, 3, 4, 1}).contiguous();
+}
+
+at::Tensor to_bcthw(const at::Tensor& x) {
+  return x.permute({0, 4, 1, 2, 3});
+}
+
+/// Room for the whole result, made when the first chunk says its sizes.
+void put(at::Tensor& whole, const at::Tensor& chunk, int64_t at_frame, int64_t frames) {
+  if (!whole.defined()) {
+    std::vector<int64_t> sizes = chunk.sizes().vec();
+    sizes[2] = frames;
+    whole = at::empty(sizes, chunk.options());
+  }
+  whole.narrow(2, at_frame, chunk.size(2)).copy_(chunk);
+}
+
+}  // namespace
+
+WanVae::WanVae(WanVaeConfig config, TensorLoader& loader)
+    : config_(std::move(config)),
+      dtype_(loader.options().dtype),
+      encoder_(config_, loader),
+      decoder_(config_, loader),
+      quant_(loader, "quant_conv",
+             {.in = 2 * config_.z_dim, .out = 2 * config_.z_dim, .kernel = {1, 1, 1}, .padding = 0}),
+      post_quant_(loader, "post_quant_conv",
+                  {.in = config_.z_dim, .out = config_.z_dim, .kernel = {1, 1, 1}, .padding = 0}) {}
+
+at::Tensor WanVae::decode(const at::Tensor& z, const StepContext& context) const {
+  if (z.dim() != 5 || z.size(1) != config_.z_dim || z.numel() == 0)
+    fail("vae decode: the latents are ", z.sizes(), "; needed are [batch, ", config_.z_dim,
+         ", frames, height, width], none of them 0");
+  const at::Tensor input = z.to(dtype_);
+  bool tiled = false;
+  if (tiling_) {
+    const int64_t ratio = config_.scale_factor_spatial;
+    tiled = z.size(3) > tiling_->tile_height / ratio || z.size(4) > tiling_->tile_width / ratio;
+  }
+  const at::Tensor patches = tiled ? decode_tiles(input, *tiling_, context) : decode_patches(input, context);
+  return unpatchify(patches, config_.patch_size).clamp(-1, 1);
+}
+
+at::Tensor WanVae::decode_patches(const at::Tensor& z, const StepContext& context) const {
+  const int64_t frames = z.size(2);
+  const int64_t chunk = wan_vae_chunk(config_, chunk_bytes_, /*decode=*/true, z.size(0), z.size(3), z.size(4),
+                                      z.element_size());
+  WanStream stream = decoder_.start();
+  const at::Tensor x = post_quant_.forward(to_bthwc(z));
+  at::Tensor video;
+  int64_t written = 0;
+  for (int64_t i = 0; i < frames; i += chunk) {
+    const at::Tensor piece = x.narrow(1, i, std::min(chunk, frames - i)).contiguous();
+    const at::Tensor out = to_bcthw(decoder_.forward(piece, stream, context));
+    put(video, out, written, config_.decoded_frames(frames));
+    written += out.size(2);
+  }
+  return video;
+}
+
+void WanVae::check_video(const at::Tensor& x) const {
+  const int64_t channels = config_.video_channels();
+  if (x.dim() != 5 || x.size(1) != channels || x.numel() == 0)
+    fail("vae encode: the video is ", x.sizes(), "; needed are [batch, ", channels,
+         ", frames, height, width], none of them 0");
+  const int64_t p = config_.patch_size, factor = config_.spatial_factor();
+  for (int64_t dim : {3, 4}) {
+    const char* name = dim == 3 ? "height" : "width";
+    const int64_t size = x.size(dim);
+    if (size % p != 0) fail("vae encode: ", name, " ", size, " is no multiple of patch_size ", p);
+    if (size / p < factor || (config_.is_residual && size / p % factor != 0))
+      fail("vae encode: ", name, " ", size, " must be ", config_.is_residual ? "a multiple of " : "at least ",
+           factor * p);
+  }
+  if (x.size(2) > kWanVaeGroup && config_.temporal_factor() > kWanVaeGroup)
+    fail("vae encode: a model that shrinks time by ", config_.temporal_factor(), " encodes single frames ",
+         "only; given are ", x.size(2), " frames");
+}
+
+LatentDistribution WanVae::encode(const at::Tensor& x, const StepContext& context) const {
+  check_video(x);
+  const at::Tensor patches = patchify(x.to(dtype_), config_.patch_size);
+  const bool tiled = tiling_ && (x.size(3) > tiling_->tile_height || x.size(4) > tiling_->tile_width);
+  const at::Tensor both = tiled ? encode_tiles(patches, *tiling_, context) : encode_patches(patches, context);
+  const std::vector<at::Tensor> parts = both.chunk(2, 1);
+  return {parts[0].contiguous(), parts[1].clamp(-30, 20)};
+}
+
+at::Tensor WanVae::encode_patches(const at::Tensor& patches, const StepContext& context) const {
+  const int64_t frames = 1 + (patches.size(2) - 1) / kWanVaeGroup * kWanVaeGroup;
+  const int64_t factor = config_.spatial_factor();
+  const int64_t groups =
+      wan_vae_chunk(config_, chunk_bytes_, /*decode=*/false, patches.size(0), patches.size(3) / factor + 1,
+                    patches.size(4) / factor + 1, patches.element_size());
+  WanStream stream = encoder_.start();
+  at::Tensor latents;
+  int64_t written = 0;
+  for (int64_t i = 0; i < frames;) {
+    const int64_t count = std::min(frames - i, groups * kWanVaeGroup + (i == 0 ? 1 : 0));
+    const at::Tensor out = encoder_.forward(to_bthwc(patches.narrow(2, i, count)), stream, context);
+    const at::Tensor quantised = to_bcthw(quant_.forward(out));
+    put(latents, quantised, written, config_.latent_frames(frames));
+    written += quantised.size(2);
+    i += count;
+  }
+  return latents;
+}
+
+std::unique_ptr<Vae> make_wan_vae(const nlohmann::json& config, TensorLoader& loader,
+                                  const std::string& where) {
+  auto vae = std::make_unique<WanVae>(parse_wan_vae(config, where), loader);
+  loader.finish();
+  return vae;
+}
+
+}  // namespace rushes

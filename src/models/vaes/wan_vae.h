@@ -1,0 +1,70 @@
+#pragma once
+// AutoencoderKLWan of diffusers 0.42 (Wan 2.1 and 2.2): video to latents and back, in chunks of frames.
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/interfaces.h"
+#include "models/vaes/wan_vae_coders.h"
+#include "models/vaes/wan_vae_config.h"
+
+namespace rushes {
+
+/// Coding in overlapping tiles that are blended, as diffusers' `enable_tiling` does (its defaults), for large
+/// pictures on small memory. The result differs from that without tiles. In pixels of the video; with
+/// patch_size, encoding counts patches instead, as diffusers does.
+struct WanTiling {
+  int64_t tile_height = 256, tile_width = 256;      // larger pictures are cut into tiles of this size
+  int64_t stride_height = 192, stride_width = 192;  // from one tile to the next
+};
+
+class WanVae : public Vae {
+ public:
+  /// Takes every parameter out of the loader.
+  WanVae(WanVaeConfig config, TensorLoader& loader);
+
+  /// z: [B, z_dim, T, H, W], cast to dtype() -> [B, C, decoded_frames(T), H', W'] in [-1, 1].
+  at::Tensor decode(const at::Tensor& z, const StepContext& context) const override;
+  /// x: [B, C, F, H, W], cast to dtype(). Frames after the last whole group of 4 are dropped, as in
+  /// diffusers. UserError where no latent comes out or the sizes do not divide.
+  LatentDistribution encode(const at::Tensor& x, const StepContext& context) const override;
+
+  at::ScalarType dtype() const override { return dtype_; }
+  int64_t latent_channels() const override { return config_.z_dim; }
+  int64_t spatial_ratio() const override { return config_.scale_factor_spatial; }
+  int64_t temporal_ratio() const override { return config_.scale_factor_temporal; }
+  const std::vector<double>& latents_mean() const override { return config_.latents_mean; }
+  const std::vector<double>& latents_std() const override { return config_.latents_std; }
+  const WanVaeConfig& config() const { return config_; }
+
+  /// UserError where a tile or stride is smaller than one latent pixel.
+  void enable_tiling(const WanTiling& tiling);
+  void disable_tiling() { tiling_.reset(); }
+  /// See kWanVaeChunkBytes; changes memory and speed, not the result.
+  void set_chunk_bytes(int64_t bytes) { chunk_bytes_ = bytes; }
+
+ private:
+  // Both between videos in [B, C, T, H, W]; `patches`: after patchify, before unpatchify and clamping.
+  at::Tensor decode_patches(const at::Tensor& z, const StepContext& context) const;
+  at::Tensor encode_patches(const at::Tensor& patches, const StepContext& context) const;
+  at::Tensor decode_tiles(const at::Tensor& z, const WanTiling& tiling, const StepContext& context) const;
+  at::Tensor encode_tiles(const at::Tensor& patches, const WanTiling& tiling,
+                          const StepContext& context) const;
+  void check_video(const at::Tensor& x) const;
+
+  WanVaeConfig config_;
+  at::ScalarType dtype_;
+  WanEncoder encoder_;
+  WanDecoder decoder_;
+  WanConv quant_, post_quant_;
+  std::optional<WanTiling> tiling_;
+  int64_t chunk_bytes_ = kWanVaeChunkBytes;
+};
+
+std::unique_ptr<Vae> make_wan_vae(const nlohmann::json& config, TensorLoader& loader,
+                                  const std::string& where);
+
+}  // namespace rushes

@@ -1,0 +1,234 @@
+#include "models/vaes/wan_vae_layers.h"
+
+#include <ATen/Config.h>
+
+#include <utility>
+
+#include "attention/attention.h"
+#include "base/error.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace rushes {
+namespace {
+
+at::Tensor as_ncthw(const at::Tensor& bthwc) {
+  return bthwc.permute({0, 4, 1, 2, 3});
+}
+
+/// Each pixel of BTHWC as a block of 2 x 2.
+void write_doubled(const at::Tensor& out, const at::Tensor& x) {
+  const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
+  for (int64_t i = 0; i < b; ++i)  // one video at a time: a slice of `out` is whole only there
+    out[i].view({t, h, 2, w, 2, c}).copy_(x[i].view({t, h, 1, w, 1, c}).expand({t, h, 2, w, 2, c}));
+}
+
+}  // namespace
+
+WanNorm::WanNorm(TensorLoader& loader, const std::string& name, int64_t channels, bool images) {
+  const std::vector<int64_t> shape =
+      images ? std::vector<int64_t>{channels, 1, 1} : std::vector<int64_t>{channels, 1, 1, 1};
+  gamma_ = loader.take(name + ".gamma", shape).reshape({channels});
+}
+
+at::Tensor WanNorm::forward(const at::Tensor& x) const {
+  // x / max(|x|, 1e-12) * sqrt(channels) * gamma, which is the RMS norm with next to no eps.
+  constexpr double kEps = 1e-30;
+  return rms_norm(x, gamma_, kEps);
+}
+
+WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& shape)
+    : stride_(shape.stride), padding_({0, shape.padding, shape.padding}) {
+  const std::vector<int64_t>& k = shape.kernel;
+  std::vector<int64_t> stored = {shape.out, shape.in, k[0], k[1], k[2]};
+  if (shape.planar) stored.erase(stored.begin() + 2);
+  weight_ = loader.take(name + ".weight", stored);
+  bias_ = loader.take(name + ".bias", {shape.out});
+  if (shape.planar) weight_ = weight_.unsqueeze(2);
+  pointwise_ = k[0] * k[1] * k[2] == 1;
+  if (pointwise_)
+    weight_ = weight_.reshape({shape.out, shape.in});
+  else if (weight_.is_non_overlapping_and_dense())  // a missing one has no memory to lay out
+    weight_ = weight_.contiguous(at::MemoryFormat::ChannelsLast3d);
+}
+
+at::Tensor WanConv::forward(const at::Tensor& x) const {
+  if (pointwise_) return at::linear(x, weight_, bias_);
+  const at::Tensor input = as_ncthw(x);
+  const std::vector<int64_t> dilation = {1, 1, 1};
+  // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.
+  const bool direct = x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN();
+  const at::Tensor y =
+      direct ? at::mkldnn_convolution(input, weight_, bias_, padding_, stride_, dilation, /*groups=*/1)
+             : at::conv3d(input, weight_, bias_, stride_, padding_, dilation, /*groups=*/1);
+  return y.permute({0, 2, 3, 4, 1}).contiguous();
+}
+
+WanCausalConv::WanCausalConv(TensorLoader& loader, const std::string& name, const WanConv::Shape& shape,
+                             WanSlots& slots)
+    : conv_(loader, name, shape), slot_(slots.next()) {
+  RUSHES_CHECK(shape.kernel[0] == 3 && shape.stride[0] == 1, "kernel ", shape.kernel[0]);
+}
+
+at::Tensor WanCausalConv::with_past(const at::Tensor& x, const WanStream& stream) const {
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes[1] += 2;
+  at::Tensor padded = at::empty(sizes, x.options());
+  const at::Tensor& past = stream.past[static_cast<size_t>(slot_)];
+  if (past.defined())
+    padded.narrow(1, 0, 2).copy_(past);
+  else
+    padded.narrow(1, 0, 2).zero_();
+  return padded;
+}
+
+at::Tensor WanCausalConv::convolve(const at::Tensor& padded, WanStream& stream) const {
+  const int64_t frames = padded.size(1);
+  at::Tensor past = padded.narrow(1, frames - 2, 2);
+  // A view would keep the whole chunk.
+  if (frames > 4) past = past.clone();
+  stream.past[static_cast<size_t>(slot_)] = past;
+  return conv_.forward(padded);
+}
+
+at::Tensor WanCausalConv::forward(const at::Tensor& x, WanStream& stream) const {
+  const at::Tensor padded = with_past(x, stream);
+  padded.narrow(1, 2, x.size(1)).copy_(x);
+  return convolve(padded, stream);
+}
+
+at::Tensor WanCausalConv::forward_silu(const at::Tensor& x, WanStream& stream) const {
+  const at::Tensor padded = with_past(x, stream);
+  at::Tensor now = padded.narrow(1, 2, x.size(1));
+  at::silu_out(now, x);
+  return convolve(padded, stream);
+}
+
+WanResidualBlock::WanResidualBlock(TensorLoader& loader, const std::string& name, int64_t in, int64_t out,
+                                   WanSlots& slots)
+    : norm1_(loader, name + ".norm1", in, /*images=*/false),
+      norm2_(loader, name + ".norm2", out, /*images=*/false),
+      conv1_(loader, name + ".conv1", {.in = in, .out = out}, slots),
+      conv2_(loader, name + ".conv2", {.in = out, .out = out}, slots) {
+  if (in != out)
+    shortcut_.emplace(loader, name + ".conv_shortcut",
+                      WanConv::Shape{.in = in, .out = out, .kernel = {1, 1, 1}, .padding = 0});
+}
+
+at::Tensor WanResidualBlock::forward(const at::Tensor& x, WanStream& stream) const {
+  at::Tensor y = conv1_.forward_silu(norm1_.forward(x), stream);
+  y = conv2_.forward_silu(norm2_.forward(y), stream);
+  return y.add_(shortcut_ ? shortcut_->forward(x) : x);
+}
+
+WanAttentionBlock::WanAttentionBlock(TensorLoader& loader, const std::string& name, int64_t channels)
+    : norm_(loader, name + ".norm", channels, /*images=*/true),
+      to_qkv_(loader, name + ".to_qkv",
+              {.in = channels, .out = 3 * channels, .kernel = {1, 1, 1}, .padding = 0, .planar = true}),
+      proj_(loader, name + ".proj",
+            {.in = channels, .out = channels, .kernel = {1, 1, 1}, .padding = 0, .planar = true}) {}
+
+at::Tensor WanAttentionBlock::forward(const at::Tensor& x, const StepContext& context) const {
+  const int64_t c = x.size(4);
+  const at::Tensor qkv =
+      to_qkv_.forward(norm_.forward(x)).view({x.size(0) * x.size(1), x.size(2) * x.size(3), 3, c});
+  const AttentionInput input = {
+      .q = qkv.narrow(2, 0, 1), .k = qkv.narrow(2, 1, 1), .v = qkv.narrow(2, 2, 1), .bias = {}, .scale = {}};
+  return proj_.forward(attend(input, context).reshape(x.sizes())).add_(x);
+}
+
+WanMidBlock::WanMidBlock(TensorLoader& loader, const std::string& name, int64_t channels, WanSlots& slots)
+    : before_(loader, name + ".resnets.0", channels, channels, slots),
+      attention_(loader, name + ".attentions.0", channels),
+      after_(loader, name + ".resnets.1", channels, channels, slots) {}
+
+at::Tensor WanMidBlock::forward(const at::Tensor& x, WanStream& stream, const StepContext& context) const {
+  return after_.forward(attention_.forward(before_.forward(x, stream), context), stream);
+}
+
+WanDownsample::WanDownsample(TensorLoader& loader, const std::string& name, int64_t channels, bool temporal,
+                             WanSlots& slots)
+    : spatial_(loader, name + ".resample.1",
+               {.in = channels,
+                .out = channels,
+                .kernel = {1, 3, 3},
+                .stride = {1, 2, 2},
+                .padding = 0,
+                .planar = true}) {
+  if (!temporal) return;
+  slot_ = slots.next();
+  temporal_.emplace(
+      loader, name + ".time_conv",
+      WanConv::Shape{
+          .in = channels, .out = channels, .kernel = {3, 1, 1}, .stride = {2, 1, 1}, .padding = 0});
+}
+
+at::Tensor WanDownsample::forward(const at::Tensor& x, WanStream& stream) const {
+  // One row and one column of zeros, at the bottom and at the right.
+  at::Tensor y = spatial_.forward(at::constant_pad_nd(x, {0, 0, 0, 1, 0, 1}));
+  if (!temporal_) return y;
+  at::Tensor& past = stream.past[static_cast<size_t>(slot_)];
+  const int64_t frames = y.size(1);
+  const at::Tensor last = y.narrow(1, frames - 1, 1).clone();
+  if (stream.first) {
+    RUSHES_CHECK(frames % 2 == 1, frames, " frames in the first chunk");
+    if (frames > 1) y = at::cat({y.narrow(1, 0, 1), temporal_->forward(y)}, 1);
+  } else {
+    RUSHES_CHECK(frames % 2 == 0, frames, " frames in a later chunk");
+    y = temporal_->forward(at::cat({past, y}, 1));
+  }
+  past = last;
+  return y;
+}
+
+WanUpsample::WanUpsample(TensorLoader& loader, const std::string& name, int64_t channels, int64_t out,
+                         bool temporal, WanSlots& slots)
+    : spatial_(loader, name + ".resample.1",
+               {.in = channels, .out = out, .kernel = {1, 3, 3}, .padding = 1, .planar = true}) {
+  if (temporal)
+    temporal_.emplace(loader, name + ".time_conv",
+                      WanConv::Shape{.in = channels, .out = 2 * channels, .kernel = {3, 1, 1}, .padding = 0},
+                      slots);
+}
+
+at::Tensor WanUpsample::forward(const at::Tensor& x, WanStream& stream) const {
+  const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
+  // The video's first frame is neither doubled nor seen by the convolution in time.
+  const int64_t single = !temporal_ ? t : (stream.first ? 1 : 0);
+  at::Tensor wide = at::empty({b, single + 2 * (t - single), 2 * h, 2 * w, c}, x.options());
+  if (single > 0) write_doubled(wide.narrow(1, 0, single), x.narrow(1, 0, single));
+  if (t > single) {
+    const at::Tensor rest = x.narrow(1, single, t - single);
+    // The first half of the channels is the earlier frame of each pair.
+    const at::Tensor pairs = temporal_->forward(rest, stream)
+                                 .view({b, t - single, h, w, 2, c})
+                                 .permute({0, 1, 4, 2, 3, 5})
+                                 .reshape({b, 2 * (t - single), h, w, c});
+    write_doubled(wide.narrow(1, single, 2 * (t - single)), pairs);
+  }
+  return spatial_.forward(wide);
+}
+
+at::Tensor wan_average_down(const at::Tensor& x, int64_t out_channels, int64_t factor_t, int64_t factor_s) {
+  const int64_t missing = (factor_t - x.size(1) % factor_t) % factor_t;
+  const at::Tensor full = missing == 0 ? x : at::constant_pad_nd(x, {0, 0, 0, 0, 0, 0, missing, 0});
+  const int64_t b = x.size(0), t = full.size(1) / factor_t, h = x.size(2) / factor_s,
+                w = x.size(3) / factor_s;
+  return full.view({b, t, factor_t, h, factor_s, w, factor_s, x.size(4)})
+      .permute({0, 1, 3, 5, 7, 2, 4, 6})
+      .reshape({b, t, h, w, out_channels, -1})
+      .mean(-1);
+}
+
+at::Tensor wan_repeat_up(const at::Tensor& x, int64_t out_channels, int64_t factor_t, int64_t factor_s,
+                         bool first) {
+  const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
+  const int64_t repeats = out_channels * factor_t * factor_s * factor_s / c;
+  const at::Tensor y = x.unsqueeze(-1)
+                           .expand({b, t, h, w, c, repeats})
+                           .reshape({b, t, h, w, out_channels, factor_t, factor_s, factor_s})
+                           .permute({0, 1, 5, 2, 6, 3, 7, 4})
+                           .reshape({b, t * factor_t, h * factor_s, w * factor_s, out_channels});
+  return first ? y.slice(1, factor_t - 1) : y;
+}
+
+}  // namespace rushes

@@ -1,0 +1,154 @@
+#pragma once
+// The layers of AutoencoderKLWan (diffusers 0.42, autoencoder_kl_wan.py), as a stream: a video goes through
+// them in chunks of frames, and what a layer must remember of earlier frames lies in a WanStream. All layers
+// are causal in time, so the result does not depend on how a video is cut into chunks.
+//
+// Activations are contiguous [batch, frames, height, width, channels] ("BTHWC"): earlier frames are put
+// before new ones by a plain copy, norms and 1x1 convolutions run over rows, and convolutions see the same
+// memory as channels-last.
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attention/step_context.h"
+#include "weights/tensor_loader.h"
+
+namespace rushes {
+
+/// What the layers of one encoder or decoder remember of one video.
+struct WanStream {
+  std::vector<at::Tensor> past;  // by slot: the last input frames of a causal convolution
+  bool first = true;             // the chunk begins with the video's first frame
+};
+
+/// Hands out slots in WanStream::past.
+struct WanSlots {
+  int64_t count = 0;
+  int64_t next() { return count++; }
+};
+
+/// RMS norm over channels, parameter `<name>.gamma` [channels, 1, 1(, 1)].
+class WanNorm {
+ public:
+  WanNorm() = default;
+  WanNorm(TensorLoader& loader, const std::string& name, int64_t channels, bool images);
+  at::Tensor forward(const at::Tensor& x) const;
+
+ private:
+  at::Tensor gamma_;
+};
+
+/// A convolution in time, height and width over BTHWC without padding in time.
+class WanConv {
+ public:
+  WanConv() = default;
+  struct Shape {
+    int64_t in = 0, out = 0;
+    std::vector<int64_t> kernel = {3, 3, 3};
+    std::vector<int64_t> stride = {1, 1, 1};
+    int64_t padding = 1;  // rows and columns of zeros on every side
+    bool planar = false;  // stored as a 2-D convolution: [out, in, height, width]
+  };
+  WanConv(TensorLoader& loader, const std::string& name, const Shape& shape);
+  /// [B, T, H, W, in] -> [B, (T - kernel) / stride + 1, H', W', out]
+  at::Tensor forward(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  std::vector<int64_t> stride_, padding_;
+  bool pointwise_ = false;  // 1 x 1 x 1: a matrix product
+};
+
+/// A convolution over each frame and the two before it (zeros before the first).
+class WanCausalConv {
+ public:
+  WanCausalConv() = default;
+  WanCausalConv(TensorLoader& loader, const std::string& name, const WanConv::Shape& shape, WanSlots& slots);
+  at::Tensor forward(const at::Tensor& x, WanStream& stream) const;
+  /// The same of silu(x).
+  at::Tensor forward_silu(const at::Tensor& x, WanStream& stream) const;
+
+ private:
+  /// Room for the two frames before and for x's; the former are filled in.
+  at::Tensor with_past(const at::Tensor& x, const WanStream& stream) const;
+  at::Tensor convolve(const at::Tensor& padded, WanStream& stream) const;
+
+  WanConv conv_;
+  int64_t slot_ = 0;
+};
+
+/// x + conv2(silu(norm2(conv1(silu(norm1(x)))))), x by a 1x1x1 convolution where the channels change.
+class WanResidualBlock {
+ public:
+  WanResidualBlock(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, WanSlots& slots);
+  at::Tensor forward(const at::Tensor& x, WanStream& stream) const;
+
+ private:
+  WanNorm norm1_, norm2_;
+  WanCausalConv conv1_, conv2_;
+  std::optional<WanConv> shortcut_;
+};
+
+/// Self-attention of one head among the pixels of each frame, added to x.
+class WanAttentionBlock {
+ public:
+  WanAttentionBlock(TensorLoader& loader, const std::string& name, int64_t channels);
+  at::Tensor forward(const at::Tensor& x, const StepContext& context) const;
+
+ private:
+  WanNorm norm_;
+  WanConv to_qkv_, proj_;
+};
+
+/// Residual block, attention, residual block.
+class WanMidBlock {
+ public:
+  WanMidBlock(TensorLoader& loader, const std::string& name, int64_t channels, WanSlots& slots);
+  at::Tensor forward(const at::Tensor& x, WanStream& stream, const StepContext& context) const;
+
+ private:
+  WanResidualBlock before_;
+  WanAttentionBlock attention_;
+  WanResidualBlock after_;
+};
+
+/// Halves height and width (rounding down) and, with `temporal`, frames: the first stays, then one of each
+/// two.
+class WanDownsample {
+ public:
+  WanDownsample(TensorLoader& loader, const std::string& name, int64_t channels, bool temporal,
+                WanSlots& slots);
+  /// With `temporal`: an odd number of frames in the first chunk, an even one later.
+  at::Tensor forward(const at::Tensor& x, WanStream& stream) const;
+
+ private:
+  WanConv spatial_;
+  std::optional<WanConv> temporal_;
+  int64_t slot_ = 0;
+};
+
+/// Doubles height and width and, with `temporal`, frames: the first stays, every later one becomes two.
+class WanUpsample {
+ public:
+  WanUpsample(TensorLoader& loader, const std::string& name, int64_t channels, int64_t out, bool temporal,
+              WanSlots& slots);
+  at::Tensor forward(const at::Tensor& x, WanStream& stream) const;
+
+ private:
+  std::optional<WanCausalConv> temporal_;
+  WanConv spatial_;
+};
+
+/// Wan 2.2's shortcut down: means over groups of channels, frames and pixels (AvgDown3D). Frames are filled
+/// up by zeros in front.
+at::Tensor wan_average_down(const at::Tensor& x, int64_t out_channels, int64_t factor_t, int64_t factor_s);
+
+/// Wan 2.2's shortcut up: repeats (DupUp3D). `first`: the video's first frame becomes one frame only.
+at::Tensor wan_repeat_up(const at::Tensor& x, int64_t out_channels, int64_t factor_t, int64_t factor_s,
+                         bool first);
+
+}  // namespace rushes

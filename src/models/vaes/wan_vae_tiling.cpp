@@ -1,0 +1,98 @@
+// Tiles: cut, code each alone, blend where they overlap. Follows diffusers' tiled_encode and tiled_decode,
+// whose tile sizes in latents are the pixels' divided (rounding down) by scale_factor_spatial.
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "base/error.h"
+#include "models/vaes/wan_vae.h"
+
+namespace rushes {
+namespace {
+
+/// Over the first `extent` rows (dim 3) or columns (dim 4) of `tile`, goes evenly over from the last ones of
+/// `before` to the tile's own. Written into `tile`.
+void blend(const at::Tensor& before, const at::Tensor& tile, int64_t dim, int64_t extent) {
+  extent = std::min({before.size(dim), tile.size(dim), extent});
+  if (extent <= 0) return;
+  std::vector<int64_t> shape(5, 1);
+  shape[static_cast<size_t>(dim)] = extent;
+  const at::Tensor weight = at::arange(extent, tile.options().dtype(at::kFloat)).div(extent).view(shape);
+  const at::Tensor old = before.narrow(dim, before.size(dim) - extent, extent);
+  const at::Tensor own = tile.narrow(dim, 0, extent);
+  own.copy_(old * (1 - weight) + own * weight);
+}
+
+/// One direction of a tiling, in the units of the input (`size`, `stride`) and of the output.
+struct TileAxis {
+  int64_t size = 0, stride = 0;   // of the input
+  int64_t keep = 0, overlap = 0;  // of the output: what stays of each tile, what is blended
+  int64_t result = 0;             // of the whole output
+};
+
+using Code = std::function<at::Tensor(const at::Tensor& tile)>;
+
+at::Tensor in_tiles(const at::Tensor& input, const TileAxis& rows, const TileAxis& columns,
+                    const Code& code) {
+  std::vector<at::Tensor> above, bands;
+  for (int64_t y = 0; y < input.size(3); y += rows.stride) {
+    std::vector<at::Tensor> row, kept;
+    for (int64_t x = 0; x < input.size(4); x += columns.stride) {
+      const at::Tensor tile =
+          code(input.slice(3, y, y + rows.size).slice(4, x, x + columns.size).contiguous());
+      if (y > 0) blend(above[row.size()], tile, 3, rows.overlap);
+      if (x > 0) blend(row.back(), tile, 4, columns.overlap);
+      row.push_back(tile);
+      kept.push_back(tile.slice(3, 0, rows.keep).slice(4, 0, columns.keep));
+    }
+    bands.push_back(at::cat(kept, 4));
+    above = std::move(row);
+  }
+  return at::cat(bands, 3).slice(3, 0, rows.result).slice(4, 0, columns.result).contiguous();
+}
+
+}  // namespace
+
+void WanVae::enable_tiling(const WanTiling& tiling) {
+  const int64_t least = config_.scale_factor_spatial;
+  for (int64_t value : {tiling.tile_height, tiling.tile_width, tiling.stride_height, tiling.stride_width}) {
+    if (value < least) fail("vae tiling: ", value, " pixels are less than one latent pixel (", least, ")");
+  }
+  tiling_ = tiling;
+}
+
+at::Tensor WanVae::decode_tiles(const at::Tensor& z, const WanTiling& tiling,
+                                const StepContext& context) const {
+  const int64_t ratio = config_.scale_factor_spatial, p = config_.patch_size;
+  const auto axis = [&](int64_t tile, int64_t stride, int64_t size) {
+    return TileAxis{.size = tile / ratio,
+                    .stride = stride / ratio,
+                    .keep = stride / p,
+                    .overlap = tile / p - stride / p,
+                    .result = size * ratio / p};
+  };
+  return in_tiles(z, axis(tiling.tile_height, tiling.stride_height, z.size(3)),
+                  axis(tiling.tile_width, tiling.stride_width, z.size(4)),
+                  [&](const at::Tensor& tile) { return decode_patches(tile, context); });
+}
+
+at::Tensor WanVae::encode_tiles(const at::Tensor& patches, const WanTiling& tiling,
+                                const StepContext& context) const {
+  if (config_.scale_factor_spatial % config_.patch_size != 0)
+    fail("vae tiling: scale_factor_spatial ", config_.scale_factor_spatial, " is no multiple of patch_size ",
+         config_.patch_size);
+  const int64_t ratio = config_.scale_factor_spatial / config_.patch_size;
+  const auto axis = [&](int64_t tile, int64_t stride, int64_t size) {
+    return TileAxis{.size = tile,
+                    .stride = stride,
+                    .keep = stride / ratio,
+                    .overlap = tile / ratio - stride / ratio,
+                    .result = size / ratio};
+  };
+  return in_tiles(patches, axis(tiling.tile_height, tiling.stride_height, patches.size(3)),
+                  axis(tiling.tile_width, tiling.stride_width, patches.size(4)),
+                  [&](const at::Tensor& tile) { return encode_patches(tile, context); });
+}
+
+}  // namespace rushes

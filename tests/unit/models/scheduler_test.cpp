@@ -1,0 +1,181 @@
+// Schedules written down from diffusers 0.42.1, refusals, and what has no finite result.
+// tests/oracle/test_schedulers.py holds whole runs to diffusers.
+
+#include <c10/core/InferenceMode.h>
+
+#include <catch2/catch.hpp>
+
+#include "base/error.h"
+#include "models/registry.h"
+#include "models/schedulers/sigma_schedules.h"
+
+using namespace rushes;
+using nlohmann::json;
+
+namespace {
+
+// As in Wan's checkpoints.
+json wan_unipc() {
+  return {{"_class_name", "UniPCMultistepScheduler"},
+          {"_diffusers_version", "0.33.0.dev0"},
+          {"disable_corrector", json::array()},
+          {"flow_shift", 3.0},
+          {"num_train_timesteps", 1000},
+          {"prediction_type", "flow_prediction"},
+          {"solver_p", nullptr},
+          {"trained_betas", nullptr},
+          {"use_flow_sigmas", true}};
+}
+
+std::unique_ptr<Scheduler> unipc(const json& change) {
+  json config = wan_unipc();
+  config.update(change);
+  return make_scheduler("UniPCMultistepScheduler", config, "scheduler_config.json");
+}
+
+std::unique_ptr<Scheduler> euler(const json& config) {
+  return make_scheduler("FlowMatchEulerDiscreteScheduler", config, "scheduler_config.json");
+}
+
+template <class Call>
+std::string refusal(Call call) {
+  try {
+    call();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::vector<double> numbers(const at::Tensor& tensor) {
+  const at::Tensor wide = tensor.to(at::kDouble).contiguous();
+  return {wide.const_data_ptr<double>(), wide.const_data_ptr<double>() + wide.numel()};
+}
+
+}  // namespace
+
+TEST_CASE("schedulers: timesteps and sigmas are diffusers' to the bit") {
+  const auto wan = unipc({})->start(4, {});
+  CHECK(wan->timesteps().scalar_type() == at::kLong);
+  CHECK(numbers(wan->timesteps()) == std::vector<double>{999, 900, 750, 500});
+  CHECK(numbers(wan->sigmas()) ==
+        std::vector<double>{0x1.ffffdep-1, 0x1.ccdc86p-1, 0x1.80312p-1, 0x1.0082fp-1, 0});
+  // A shift given to the run takes the config's place.
+  CHECK(numbers(unipc({{"flow_shift", 7.0}})->start(4, 3.0)->sigmas()) == numbers(wan->sigmas()));
+  const auto flow = euler({{"shift", 3.0}})->start(4, {});
+  CHECK(flow->timesteps().scalar_type() == at::kFloat);
+  CHECK(numbers(flow->timesteps()) ==
+        std::vector<double>{1000.0, 857.6923217773438, 602.1505737304688, 8.928571701049805});
+  CHECK(numbers(euler({})->start(4, 3.0)->sigmas()) == numbers(flow->sigmas()));
+  const auto karras = unipc({{"use_flow_sigmas", false},
+                             {"prediction_type", "epsilon"},
+                             {"beta_schedule", "scaled_linear"},
+                             {"beta_start", 0.00085},
+                             {"beta_end", 0.012},
+                             {"use_karras_sigmas", true}})
+                          ->start(4, {});
+  CHECK(numbers(karras->timesteps()) == std::vector<double>{999, 687, 146, 0});
+  CHECK(numbers(karras->sigmas()) == std::vector<double>{14.614646911621094, 3.1686110496520996,
+                                                         0.44692090153694153, 0.02916753478348255, 0});
+}
+
+TEST_CASE("schedulers: one step ends at the prediction of the clean sample") {
+  const c10::InferenceMode inference;
+  const at::Tensor x = at::randn({2, 3, 4}), v = at::randn({2, 3, 4});
+  for (const auto& scheduler : {unipc({}), euler({{"shift", 5.0}})}) {
+    const auto run = scheduler->start(1, {});
+    CHECK(run->timesteps().size(0) == 1);
+    CHECK((run->step(v, x) - (x - v)).abs().max().item<double>() < 1e-5);
+    CHECK(scheduler->train_timesteps() == 1000);
+  }
+}
+
+TEST_CASE("schedulers: a straight path is followed exactly, whatever the number of steps") {
+  const c10::InferenceMode inference;
+  const at::Tensor clean = at::randn({1, 4, 2, 3}), noise = at::randn({1, 4, 2, 3});
+  for (const int64_t steps : {2, 7, 50}) {
+    for (const auto& scheduler : {unipc({}), unipc({{"solver_order", 3}}), euler({{"shift", 2.0}})}) {
+      const auto run = scheduler->start(steps, {});
+      at::Tensor x = noise;
+      for (int64_t i = 0; i < steps; ++i)
+        x = run->step(noise - clean, x);
+      CHECK((x - clean).abs().max().item<double>() < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("schedulers: 16-bit model outputs leave the sample in float32 with UniPC, in 16 bits with Euler") {
+  const at::Tensor x = at::randn({1, 2, 3}), v = at::randn({1, 2, 3}).to(at::kBFloat16);
+  CHECK(unipc({})->start(3, {})->step(v, x).scalar_type() == at::kFloat);
+  CHECK(euler({})->start(3, {})->step(v, x).scalar_type() == at::kBFloat16);
+}
+
+TEST_CASE("schedulers: fields that can't be honoured are refused by name and value") {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, json>>{{"use_dynamic_shifting", true},
+                                                                            {"solver_p", "ddim"},
+                                                                            {"solver_order", 4},
+                                                                            {"solver_type", "euler"},
+                                                                            {"prediction_type", "x"},
+                                                                            {"beta_schedule", "laplace"},
+                                                                            {"timestep_spacing", "even"},
+                                                                            {"final_sigmas_type", "one"},
+                                                                            {"predict_x0", false},
+                                                                            {"num_train_timesteps", 1},
+                                                                            {"novel", 1}}) {
+    INFO(key);
+    CHECK_THAT(refusal([&, k = key, v = value] { unipc({{k, v}}); }), Catch::Contains(key));
+  }
+  CHECK_THAT(refusal([] {
+               unipc({{"use_karras_sigmas", true}, {"use_beta_sigmas", true}});
+             }),
+             Catch::Contains("only one"));
+  CHECK_THAT(refusal([] {
+               unipc({{"use_flow_sigmas", false}, {"shift_terminal", 0.1}});
+             }),
+             Catch::Contains("shift_terminal"));
+  for (const char* key : {"use_dynamic_shifting", "stochastic_sampling"})
+    CHECK_THAT(refusal([&] { euler({{key, true}}); }), Catch::Contains(key));
+  CHECK(refusal([] {
+          euler({{"base_shift", 0.5}, {"max_shift", 1.15}, {"time_shift_type", "linear"}});
+        }) == "accepted");
+}
+
+TEST_CASE("schedulers: runs without a finite result are refused before they start") {
+  CHECK(refusal([] { unipc({})->start(1000, {}); }) == "accepted");
+  CHECK_THAT(refusal([] { unipc({})->start(0, {}); }), Catch::Contains("num_inference_steps"));
+  CHECK_THAT(refusal([] { euler({})->start(-1, {}); }), Catch::Contains("num_inference_steps"));
+  CHECK_THAT(refusal([] { unipc({{"solver_type", "bh1"}})->start(8, {}); }), Catch::Contains("bh1"));
+  CHECK(refusal([] {
+          unipc({{"solver_type", "bh1"}, {"final_sigmas_type", "sigma_min"}})->start(8, {});
+        }) == "accepted");
+  const json other_way = {{"prediction_type", "epsilon"}, {"predict_x0", false}};
+  CHECK_THAT(refusal([&] { unipc(other_way)->start(8, {}); }), Catch::Contains("predict_x0"));
+  CHECK_THAT(refusal([] {
+               unipc({{"lower_order_final", false}})->start(8, {});
+             }),
+             Catch::Contains("lower_order_final"));
+  CHECK_THAT(refusal([] {
+               unipc({{"shift_terminal", 0.1}})->start(1, {});
+             }),
+             Catch::Contains("shift_terminal"));
+  CHECK_THAT(refusal([] {
+               euler({{"shift_terminal", 0.1}})->start(1, {});
+             }),
+             Catch::Contains("shift_terminal"));
+  CHECK_THAT(refusal([] {
+               unipc({{"use_flow_sigmas", false}})->start(4, 3.0);
+             }),
+             Catch::Contains("flow_shift"));
+}
+
+TEST_CASE("schedulers: quantiles of the beta distribution") {
+  // scipy.stats.beta.ppf
+  CHECK(beta_quantile(0, 0.6, 0.6) == 0);
+  CHECK(beta_quantile(1, 0.6, 0.6) == 1);
+  CHECK(beta_quantile(0.0001, 0.6, 0.6) == Approx(3.998377158137721e-07).epsilon(1e-9));
+  CHECK(beta_quantile(0.1, 0.6, 0.6) == Approx(0.03958440558878085).epsilon(1e-13));
+  CHECK(beta_quantile(0.5, 0.6, 0.6) == Approx(0.5).epsilon(1e-14));
+  CHECK(beta_quantile(0.77, 0.6, 0.6) == Approx(0.8461624142325022).epsilon(1e-11));
+  CHECK(beta_quantile(0.999, 0.6, 0.6) == Approx(0.9999814412614826).epsilon(1e-13));
+  CHECK(beta_quantile(0.3, 2, 5) == Approx(0.18180347131894917).epsilon(1e-13));
+}
