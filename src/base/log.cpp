@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -21,6 +22,7 @@ struct LogState {
   int world = 1;
   LogLevel level = LogLevel::info;
   std::ofstream file;
+  std::string live;  // the block below the log, as it stands on the terminal
 };
 
 LogState& state() {
@@ -40,6 +42,12 @@ const char* level_name(LogLevel level) {
       return "error";
   }
   return "?";
+}
+
+/// Moves the cursor up over the live block and clears from there on.
+std::string erase_live(const std::string& block) {
+  const auto lines = std::count(block.begin(), block.end(), '\n');
+  return lines == 0 ? std::string() : str("\x1b[", lines, "A\r\x1b[J");
 }
 
 std::string time_now() {
@@ -94,11 +102,20 @@ void log_line(LogLevel level, const std::string& text) {
   const std::string where = log.world > 1 ? str("rank ", log.rank, ": ") : std::string();
   const std::string mark = level >= LogLevel::warning ? str(level_name(level), ": ") : std::string();
   if (log.rank == 0 || level >= LogLevel::warning) {
-    const std::string line = str(where, mark, clean, "\n");
+    const std::string line = str(erase_live(log.live), where, mark, clean, "\n", log.live);
     fwrite(line.data(), 1, line.size(), stderr);
   }
   if (log.file.is_open())
     log.file << time_now() << ' ' << level_name(level) << ' ' << where << clean << std::endl;
+}
+
+void log_live(const std::string& block) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (block.empty() && log.live.empty()) return;
+  const std::string text = erase_live(log.live) + block;
+  fwrite(text.data(), 1, text.size(), stderr);
+  log.live = block;
 }
 
 }  // namespace rushes

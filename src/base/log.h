@@ -19,6 +19,10 @@ void log_setup(int rank, int world, LogLevel level);
 void log_to_file(const std::string& path);
 void log_line(LogLevel level, const std::string& text);
 
+/// Lines that stay below the log on a terminal (live progress): each call replaces the last block, log lines
+/// appear above it, "" takes it away. Lines must end in a newline and fit the terminal's width. Not logged.
+void log_live(const std::string& block);
+
 template <class... Values>
 void log_debug(const Values&... values) {
   log_line(LogLevel::debug, str(values...));
