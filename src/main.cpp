@@ -1,3 +1,5 @@
 #include "commands/commands.h"
 
-int main(int argc, char** argv) { return rushes::run_command(argc, argv); }
+int main(int argc, char** argv) {
+  return rushes::rushes_main(argc, argv);
+}

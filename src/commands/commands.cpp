@@ -1,7 +1,111 @@
 #include "commands/commands.h"
 
-namespace rushes {
+#include <cxxopts.hpp>
+#include <iostream>
+#include <string>
+#include <vector>
 
-int run_command(int, char**) { return 2; }
+#include "base/env.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/nearest.h"
+#include "base/version.h"
+#include "commands/doctor_command.h"
+#include "commands/plan_command.h"
+#include "commands/probe_command.h"
+#include "commands/run_command.h"
+#include "commands/status_command.h"
+#include "dist/world.h"
+
+namespace rushes {
+namespace {
+
+struct Command {
+  const char* name;
+  const char* usage;
+  const char* meaning;
+  int (*run)(int argc, char** argv);
+};
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> list = {
+      {"run", "run JOB [--set a.b=v]... [--fresh] [--retry-failed] [--verify]",
+       "makes a job's clips, or those that are left of it", run_command},
+      {"plan", "plan JOB [--ranks N] [--device D]", "shows settings, layout and work; loads no weights",
+       plan_command},
+      {"status", "status OUTPUT [--watch]", "shows how far the runs over an output folder are",
+       status_command},
+      {"probe", "probe --model DIR --component NAME ...", "runs one component on given tensors",
+       probe_command},
+      {"doctor", "doctor", "shows what this machine offers", doctor_command},
+  };
+  return list;
+}
+
+void print_help(std::ostream& out) {
+  out << "rushes " << version_text() << ": batches of video diffusion\n\n";
+  for (const Command& command : commands()) {
+    out << "  rushes " << command.usage << "\n      " << command.meaning << "\n";
+  }
+  out << "\n  rushes COMMAND --help lists a command's options. Several ranks: mpirun -n N rushes run JOB.\n\n"
+      << "Exit codes: 0 all done; 1 a bug; 2 wrong input, nothing was started; 4 some items failed, the rest "
+         "is done;\n"
+      << "75 stopped early: run the same command again.\n";
+}
+
+LogLevel log_level() {
+  const std::string name = env(EnvVar::log_level);
+  const std::vector<std::string> names = {"debug", "info", "warning", "error"};
+  if (name.empty()) return LogLevel::info;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (name == names[i]) return static_cast<LogLevel>(i);
+  }
+  fail("RUSHES_LOG is '", name, "'; it can be ", join(names, ", "), did_you_mean(name, names));
+}
+
+}  // namespace
+
+int answer_errors(const char* command, const std::function<int()>& body) {
+  try {
+    return body();
+  } catch (const cxxopts::exceptions::exception& error) {
+    log_error("rushes ", command, ": ", error.what(), " (rushes ", command, " --help lists the options)");
+    return kExitUsage;
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      log_error(problem);
+    return kExitUsage;
+  } catch (const std::exception& error) {
+    log_error("internal error (a bug, please report it): ", error.what());
+    return kExitBug;
+  }
+}
+
+int rushes_main(int argc, char** argv) {
+  return answer_errors("--help", [&] {
+    log_setup(0, 1, log_level());
+    const std::string name = argc > 1 ? argv[1] : "";
+    if (name == "--help" || name == "-h" || name == "help") {
+      print_help(std::cout);
+      return static_cast<int>(kExitDone);
+    }
+    if (name == "--version") {
+      std::cout << "rushes " << version_text() << "\n";
+      return static_cast<int>(kExitDone);
+    }
+    std::vector<std::string> names;
+    for (const Command& command : commands()) {
+      if (name == command.name) return command.run(argc - 1, argv + 1);
+      names.push_back(command.name);
+    }
+    if (name.empty()) {
+      print_help(std::cerr);
+      return static_cast<int>(kExitUsage);
+    }
+    log_error("rushes has no command '", name, "'", did_you_mean(name, names),
+              " (commands: ", join(names, ", "), ")");
+    return static_cast<int>(kExitUsage);
+  });
+}
 
 }  // namespace rushes

@@ -4,8 +4,7 @@
 #include <iostream>
 
 #include "base/error.h"
-#include "base/log.h"
-#include "base/nearest.h"
+#include "commands/commands.h"
 #include "commands/probe_command.h"
 #include "dist/world.h"
 #include "models/tokenizers/icu/nfc.h"
@@ -69,26 +68,16 @@ ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
 }  // namespace
 
 int probe_command(int argc, char** argv) {
-  cxxopts::Options options = probe_options();
-  try {
+  return answer_errors("probe", [&] {
+    cxxopts::Options options = probe_options();
     const cxxopts::ParseResult parsed = options.parse(argc, argv);
     if (parsed.count("help") > 0) {
       std::cout << options.help() << "\n";
-      return kExitDone;
+      return static_cast<int>(kExitDone);
     }
     run_probe(read_request(parsed), normalize_nfc);
-    return kExitDone;
-  } catch (const cxxopts::exceptions::exception& error) {
-    log_error("rushes probe: ", error.what(), " (rushes probe --help lists the options)");
-    return kExitUsage;
-  } catch (const UserError& error) {
-    for (const auto& problem : error.problems())
-      log_error("rushes probe: ", problem);
-    return kExitUsage;
-  } catch (const std::exception& error) {
-    log_error("rushes probe: internal error, please report it: ", error.what());
-    return kExitBug;
-  }
+    return static_cast<int>(kExitDone);
+  });
 }
 
 }  // namespace rushes

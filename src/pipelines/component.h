@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "config/settings.h"
 #include "models/registry.h"
 #include "weights/model_dir.h"
 

@@ -8,7 +8,7 @@
 #include "base/version.h"
 #include "models/dits/wan.h"
 #include "models/encoders/umt5.h"
-#include "models/vaes/wan_vae.h"
+#include "models/vaes/wan_vae_config.h"
 #include "pipelines/component.h"
 #include "pipelines/stages/decoding.h"
 #include "pipelines/stages/denoising.h"

@@ -1,0 +1,144 @@
+#include "jobs/claims.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string link_target(const std::string& token) {
+  return "../owners/" + token + ".json";
+}
+
+/// "../owners/<token>.json" -> "<token>"; any other target is a token nobody has.
+std::string token_of(const std::string& target) {
+  const std::string name = fs::path(target).filename().string();
+  return name.ends_with(".json") ? name.substr(0, name.size() - 5) : name;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    names.push_back(at->path().filename().string());
+  }
+  return names;
+}
+
+}  // namespace
+
+Claims::Claims(const OutputFolder& folder, const WorkPlace& work, std::string token, OwnerWatch& watch)
+    : folder_(folder), work_(work), token_(std::move(token)), watch_(watch) {}
+
+bool Claims::take(const std::string& id) {
+  if (::symlink(link_target(token_).c_str(), path(id).c_str()) == 0) return true;
+  if (errno == EEXIST) return false;
+  fail("cannot claim item '", id, "' in ", folder_.claims().string(), ": ", std::strerror(errno));
+}
+
+std::optional<std::string> Claims::holder(const std::string& id) const {
+  char target[512];
+  const ssize_t length = ::readlink(path(id).c_str(), target, sizeof target);
+  if (length >= 0) return token_of(std::string(target, static_cast<size_t>(length)));
+  if (errno == ENOENT) return std::nullopt;
+  return std::string();  // a file of another kind in the way: an owner that nobody knows
+}
+
+bool Claims::free_if_dead(const std::string& id) {
+  const auto seen = holder(id);
+  if (!seen) return true;
+  if (*seen == token_ || !watch_.is_dead(*seen)) return false;
+  const FolderLock lock(folder_);
+  const auto owner = holder(id);
+  if (!owner) return true;
+  if (*owner == token_ || !watch_.is_dead(*owner)) return false;  // freed and claimed again meanwhile
+  count_death(id, *owner);
+  std::error_code error;
+  fs::remove_all(path(id), error);
+  if (error) fail("cannot free the claim ", path(id).string(), ": ", error.message());
+  log_info("item ", id, ": its owner ", *owner, " is dead; taking it over");
+  return true;
+}
+
+void Claims::release(const std::string& id) {
+  const FolderLock lock(folder_);
+  release_locked(id);
+}
+
+void Claims::release_locked(const std::string& id) {
+  if (is_mine(id)) ::unlink(path(id).c_str());
+}
+
+void Claims::count_death(const std::string& id, const std::string& owner) const {
+  const nlohmann::json file =
+      read_json_object(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
+  const auto status = owner_status_from(file.dump());
+  // It also held clips that were finished and waiting to be written: those did not kill it.
+  if (status && status->item != id && status->writing != id) return;
+  const Deaths before = deaths(id);
+  const nlohmann::json now = {{"count", before.count + 1},
+                              {"last_owner", owner},
+                              {"stage", !status              ? ""
+                                        : status->item == id ? status->stage
+                                                             : "writing"},
+                              {"step", status ? status->step : 0}};
+  work_.write_file(folder_.deaths() / (id + ".json"), now.dump(2) + "\n");
+}
+
+void Claims::note_death(const std::string& id) const {
+  const FolderLock lock(folder_);
+  count_death(id, token_);
+}
+
+Deaths Claims::deaths(const std::string& id) const {
+  const nlohmann::json json = read_json_object(folder_.deaths() / (id + ".json"));
+  Deaths deaths;
+  if (!json.is_object()) return deaths;
+  try {
+    deaths.count = json.at("count").get<int64_t>();
+    deaths.last_owner = json.at("last_owner").get<std::string>();
+    deaths.stage = json.at("stage").get<std::string>();
+    deaths.step = json.at("step").get<int64_t>();
+  } catch (const nlohmann::json::exception&) {
+    return {};
+  }
+  return deaths;
+}
+
+void Claims::forget_deaths(const std::string& id) const {
+  ::unlink((folder_.deaths() / (id + ".json")).c_str());
+}
+
+std::vector<std::string> Claims::all() const {
+  return names_in(folder_.claims());
+}
+
+int64_t Claims::sweep() {
+  for (const std::string& id : all())
+    free_if_dead(id);
+  std::set<std::string> tokens;
+  for (const std::string& name : names_in(folder_.owners()))
+    tokens.insert(token_of(name));
+  for (const std::string& name : names_in(folder_.work()))
+    tokens.insert(name);
+  int64_t dead = 0;
+  for (const std::string& token : tokens) {
+    if (token == token_ || !watch_.is_dead(token)) continue;
+    ++dead;
+    std::error_code ignored;
+    fs::remove_all(folder_.work() / token, ignored);
+    fs::remove(folder_.owners() / (token + ".json"), ignored);
+  }
+  return dead;
+}
+
+}  // namespace rushes

@@ -1,0 +1,37 @@
+#pragma once
+// Text embeddings on disk, shared by every process that works on the folder: `<folder>/<key>.safetensors`,
+// one tensor "embedding". A cache: any file in it may be deleted at any time, a broken one counts as missing.
+
+#include <filesystem>
+#include <list>
+#include <string>
+
+#include "pipelines/pipeline.h"
+
+namespace rushes {
+
+class DiskEmbeddingStore : public EmbeddingStore {
+ public:
+  /// Makes the folder. `token` goes into temporary names; those of dead processes of this host are removed.
+  /// Beyond `most_bytes` on disk nothing is added: a data set of 100,000 prompts needs each embedding once,
+  /// and 8 MB apiece would fill the disk for nothing. Throws UserError where the folder cannot be made.
+  DiskEmbeddingStore(std::filesystem::path folder, std::string token,
+                     uint64_t most_bytes = uint64_t{4} << 30);
+
+  std::optional<at::Tensor> get(const std::string& key) override;
+  /// Never fails an item: what cannot be stored is only kept in memory, with one warning.
+  void put(const std::string& key, const at::Tensor& value) override;
+
+ private:
+  void remember(const std::string& key, const at::Tensor& value);
+  std::filesystem::path path(const std::string& key) const { return folder_ / (key + ".safetensors"); }
+
+  std::filesystem::path folder_;
+  std::string token_;
+  uint64_t most_bytes_;
+  uint64_t bytes_ = 0;
+  bool warned_ = false;
+  std::list<std::pair<std::string, at::Tensor>> recent_;  // newest first
+};
+
+}  // namespace rushes

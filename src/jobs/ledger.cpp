@@ -1,0 +1,143 @@
+#include "jobs/ledger.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "jobs/request_hash.h"
+
+namespace rushes {
+namespace {
+
+constexpr size_t kMostRefusals = 20;
+
+const char* numerics_name(Numerics numerics) {
+  switch (numerics) {
+    case Numerics::diffusers:
+      return "diffusers";
+    case Numerics::official:
+      return "official";
+    case Numerics::fastvideo:
+      return "fastvideo";
+  }
+  return "?";
+}
+
+/// Is every output that the job wants among the record's files?
+std::string missing_output(const ItemRecord& record, const std::vector<std::string>& outputs) {
+  for (const std::string& output : outputs) {
+    const bool folder = output.back() == '/';
+    const bool found = std::any_of(record.files.begin(), record.files.end(), [&](const FileEntry& file) {
+      return folder ? file.path.starts_with(output) : file.path == output;
+    });
+    if (!found) return output + " was not made";
+  }
+  return {};
+}
+
+std::filesystem::path identity_path(const OutputFolder& folder) {
+  return folder.hidden() / "folder.json";
+}
+
+nlohmann::json identity(const ResolvedJob& job) {
+  const std::string model =
+      job.items.empty() ? job.model->fingerprint() : job.items.front().request.value("model", std::string());
+  return {{"model", model}, {"numerics", numerics_name(job.job.numerics)}, {"format", 1}};
+}
+
+}  // namespace
+
+std::vector<std::string> outputs_of(const std::string& id, const Job& job) {
+  std::vector<std::string> outputs;
+  for (const std::string& kind : job.save) {
+    if (kind == "video") outputs.push_back(OutputFolder::video_path(id, job.video.container));
+    if (kind == "latents") outputs.push_back(OutputFolder::latents_path(id));
+    if (kind == "frames") outputs.push_back(OutputFolder::frames_path(id) + "/");
+  }
+  return outputs;
+}
+
+LedgerEntry decide(const Item& item, const std::optional<ItemRecord>& record, const std::string& files_differ,
+                   const std::vector<std::string>& outputs, const LedgerRules& rules) {
+  if (!record) return {};
+  const bool same_request = record->request_hash == item.request_hash;
+  const bool this_run = record->run == rules.run;
+  if (!record->done) {
+    // Of another request nothing was made that could be lost; its tries do not count against this one.
+    if (!same_request) return {};
+    if (this_run) return {ItemState::failed, record->attempts, {}};
+    if (rules.fresh || rules.retry_failed) return {};
+    const bool again = record->attempts <= rules.retries;
+    return {again ? ItemState::todo : ItemState::failed, record->attempts, {}};
+  }
+  if (!same_request && !rules.fresh) {
+    return {ItemState::refused, 0, join(changed_keys(record->request, item.request), "; ")};
+  }
+  if (!same_request || (rules.fresh && !this_run)) return {};
+  std::string why = files_differ;
+  if (why.empty()) why = missing_output(*record, outputs);
+  if (why.empty()) return {ItemState::done, record->attempts, {}};
+  return {ItemState::todo, 0, why};
+}
+
+LedgerEntry look_up(const Item& item, const OutputFolder& folder, const Job& job, const LedgerRules& rules,
+                    std::vector<std::string>& warnings) {
+  const auto record = read_record(folder.record(item.id), warnings);
+  std::string differ;
+  if (record && record->done && record->request_hash == item.request_hash) {
+    differ = files_differ(*record, folder.root(), rules.verify);
+  }
+  return decide(item, record, differ, outputs_of(item.id, job), rules);
+}
+
+int64_t Ledger::count(ItemState state) const {
+  return std::count_if(entries.begin(), entries.end(),
+                       [&](const LedgerEntry& e) { return e.state == state; });
+}
+
+Ledger read_ledger(const ResolvedJob& job, const OutputFolder& folder, const LedgerRules& rules,
+                   std::vector<std::string>& warnings) {
+  Ledger ledger;
+  Problems problems;
+  size_t refused = 0;
+  for (const Item& item : job.items) {
+    LedgerEntry entry = look_up(item, folder, job.job, rules, warnings);
+    if (entry.state == ItemState::todo && !entry.why.empty()) {
+      warnings.push_back(str("item ", item.id, " is made again: ", entry.why));
+    }
+    if (entry.state == ItemState::refused && ++refused <= kMostRefusals) {
+      problems.add(item.where, ": id '", item.id, "' was made by another request: ", entry.why,
+                   "; give it another id or output folder, or --fresh to replace what is there");
+    }
+    ledger.entries.push_back(std::move(entry));
+  }
+  if (refused > kMostRefusals) problems.add("and ", refused - kMostRefusals, " more such items");
+  problems.throw_if_any();
+  return ledger;
+}
+
+void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
+  const nlohmann::json there = read_json_object(identity_path(folder));
+  if (!there.is_object()) return;
+  const nlohmann::json now = identity(job);
+  Problems problems;
+  for (const char* key : {"model", "numerics", "format"}) {
+    const nlohmann::json before = there.contains(key) ? there[key] : nlohmann::json();
+    if (before == now[key]) continue;
+    const std::string given = std::string(key) == "model" && there.contains("model_as_given")
+                                  ? str(there["model_as_given"].dump(), ", ")
+                                  : std::string();
+    problems.add(folder.root().string(), " holds the clips of another ", key, " (", given, before.dump(),
+                 "; now ", now[key].dump(), "); choose another output folder");
+  }
+  problems.throw_if_any();
+}
+
+void note_folder_identity(const ResolvedJob& job, const OutputFolder& folder, const WorkPlace& work) {
+  check_folder_identity(job, folder);
+  if (read_json_object(identity_path(folder)).is_object()) return;
+  nlohmann::json first = identity(job);
+  first["model_as_given"] = job.job.model;
+  work.write_file(identity_path(folder), first.dump(2) + "\n");
+}
+
+}  // namespace rushes

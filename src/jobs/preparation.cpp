@@ -1,0 +1,186 @@
+#include "jobs/preparation.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/env.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "jobs/claims.h"
+#include "jobs/events.h"
+#include "jobs/progress.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr size_t kMostWarnings = 20;
+
+/// "20261121T093000Z-1a2b3c4d"
+std::string new_run_name(const std::string& token) {
+  std::string time = utc_now().substr(0, 19);
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
+  return time + "Z-" + hash_bytes(token + utc_now()).substr(0, 8);
+}
+
+void warn_some(const std::vector<std::string>& warnings) {
+  for (size_t i = 0; i < warnings.size() && i < kMostWarnings; ++i)
+    log_warning(warnings[i]);
+  if (warnings.size() > kMostWarnings)
+    log_warning("and ", warnings.size() - kMostWarnings, " more such warnings");
+}
+
+std::vector<ManifestItem> manifest_of(const ResolvedJob& job) {
+  std::vector<ManifestItem> items;
+  for (const Item& item : job.items)
+    items.push_back({item.id, item.flops});
+  return items;
+}
+
+/// The first folder on the way up that exists must take new files.
+void check_writable(const fs::path& root) {
+  std::error_code error;
+  fs::path there = fs::absolute(root, error);
+  while (!there.empty() && !fs::exists(there, error) && there != there.parent_path())
+    there = there.parent_path();
+  if (!fs::is_directory(there, error)) {
+    fail("output: ", root.string(), " cannot be made: ", there.string(), " is no folder");
+  }
+  if (::access(there.c_str(), W_OK | X_OK) != 0) {
+    fail("output: ", root.string(), " cannot be written: ", there.string(), ": ", std::strerror(errno));
+  }
+}
+
+}  // namespace
+
+std::string start_text(const Start& start) {
+  std::string states;
+  nlohmann::json attempts = nlohmann::json::object();
+  for (size_t i = 0; i < start.ledger.size(); ++i) {
+    states += static_cast<char>('0' + static_cast<int>(start.ledger[i].state));
+    if (start.ledger[i].attempts > 0) attempts[str(i)] = start.ledger[i].attempts;
+  }
+  return nlohmann::json{{"code", start.code},
+                        {"run", start.run},
+                        {"digest", start.digest},
+                        {"states", states},
+                        {"attempts", attempts}}
+      .dump();
+}
+
+Start start_from(const std::string& text) {
+  const auto json = nlohmann::json::parse(text);
+  Start start;
+  start.code = json.at("code").get<int>();
+  start.run = json.at("run").get<std::string>();
+  start.digest = json.at("digest").get<std::string>();
+  for (const char state : json.at("states").get<std::string>()) {
+    start.ledger.push_back({static_cast<ItemState>(state - '0'), 0, {}});
+  }
+  for (const auto& [index, attempts] : json.at("attempts").items()) {
+    start.ledger.at(std::stoul(index)).attempts = attempts.get<int64_t>();
+  }
+  return start;
+}
+
+std::string digest_of(const ResolvedJob& job) {
+  std::string all;
+  for (const Item& item : job.items)
+    all += item.id + "\n" + item.request_hash + "\n";
+  return hash_bytes(all + job.job.output + "\n" + join(job.job.save, ","));
+}
+
+OwnerStatus first_status(const World& world, const std::string& run) {
+  OwnerStatus status;
+  status.token = this_process().token();
+  status.run = run;
+  status.job = env(EnvVar::slurm_job_id);
+  status.rank = world.rank();
+  status.world = world.size();
+  return status;
+}
+
+Start prepare(const World& world, const ResolvedJob& job, const RunRequest& request,
+              std::unique_ptr<Residence>& residence) {
+  const fs::path root = job.job.output;
+  Start start;
+  start.digest = digest_of(job);
+  start.run = new_run_name(this_process().token());
+  LedgerRules rules{start.run, request.fresh, request.retry_failed, request.verify, job.job.retries};
+  std::vector<std::string> warnings = job.warnings;
+  // First all that can be wrong, with nothing written.
+  std::error_code ignored;
+  check_writable(root);
+  const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
+  if (known) check_folder_identity(job, OutputFolder::view(root));
+  if (known && !request.fresh)
+    start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings).entries;
+
+  const OutputFolder folder = OutputFolder::create(root);
+  residence = std::make_unique<Residence>(folder, first_status(world, start.run));
+  OwnerWatch watch(folder.owners());
+  Claims claims(folder, residence->work, residence->owner.token(), watch);
+  const int64_t dead = claims.sweep();
+  if (dead > 0)
+    log_info("cleaned up after ", dead, dead == 1 ? " process" : " processes", " of an earlier run");
+  {
+    const FolderLock lock(folder);
+    note_folder_identity(job, folder, residence->work);
+    if (request.fresh) start.run = rules.run = fresh_run_name(folder, residence->work, start.run);
+    residence->work.write_file(folder.manifest(), manifest_text(manifest_of(job)));
+    residence->work.write_file(root / "job.yaml", job.job.resolved_yaml);
+    RestartCount(folder).value();
+  }
+  residence->owner.announce([&](OwnerStatus& status) { status.run = start.run; });
+  if (start.ledger.empty()) start.ledger = read_ledger(job, folder, rules, warnings).entries;
+  warn_some(warnings);
+  return start;
+}
+
+RestartCount::RestartCount(const OutputFolder& folder) : path_(folder.hidden() / "restarts.json") {
+  std::error_code ignored;
+  if (!fs::exists(path_, ignored)) set(0);
+}
+
+int64_t RestartCount::value() const {
+  const nlohmann::json json = read_json_object(path_);
+  const auto at = json.is_object() ? json.find("without_progress") : json.end();
+  return json.is_object() && at != json.end() && at->is_number_integer() ? at->get<int64_t>() : 0;
+}
+
+void RestartCount::set(int64_t value) const {
+  std::string text = nlohmann::json{{"without_progress", value}}.dump();
+  text.resize(63, ' ');
+  text += '\n';
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) fail("cannot write ", path_.string(), ": ", std::strerror(errno));
+  const bool written = ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
+  const int why = errno;
+  ::close(fd);
+  if (!written) fail("cannot write ", path_.string(), ": ", std::strerror(why));
+}
+
+std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name) {
+  const fs::path path = folder.hidden() / "fresh.json";
+  const nlohmann::json there = read_json_object(path);
+  if (there.is_object() && there.contains("run") && there["run"].is_string()) {
+    log_info("--fresh: going on with the run ", there["run"].get<std::string>(), ", which was not through");
+    return there["run"].get<std::string>();
+  }
+  work.write_file(path, nlohmann::json{{"run", name}}.dump() + "\n");
+  return name;
+}
+
+void end_fresh_run(const OutputFolder& folder, const std::string& name) {
+  const FolderLock lock(folder);
+  const nlohmann::json there = read_json_object(folder.hidden() / "fresh.json");
+  if (there.is_object() && there.contains("run") && there["run"] == name) {
+    ::unlink((folder.hidden() / "fresh.json").c_str());
+  }
+}
+
+}  // namespace rushes

@@ -1,0 +1,205 @@
+#include "jobs/publisher.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "base/version.h"
+#include "config/job_file.h"
+#include "media/ffmpeg/image.h"
+#include "media/ffmpeg/video.h"
+#include "weights/tensor_store.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string frame_name(int64_t index) {
+  std::string digits = str(index);
+  return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits + ".png";
+}
+
+void make_parent(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path.parent_path(), error);
+  if (error) fail("cannot make the folder ", path.parent_path().string(), ": ", error.message());
+}
+
+void rename_or_fail(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail("cannot write ", to.string(), ": ", std::strerror(errno));
+}
+
+/// Entries of what lies in the work place, under the names they are about to get.
+std::vector<FileEntry> entries_of(const fs::path& from, const std::string& to, const std::string& kind) {
+  std::vector<FileEntry> entries;
+  const auto add = [&](const fs::path& file, const std::string& name) {
+    FileEntry entry = file_entry(file.parent_path(), kind, file.filename().string());
+    entry.path = name;
+    entries.push_back(std::move(entry));
+  };
+  if (!fs::is_directory(from)) {
+    add(from, to);
+    return entries;
+  }
+  for (const auto& file : fs::directory_iterator(from)) {
+    add(file.path(), to + "/" + file.path().filename().string());
+  }
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return entries;
+}
+
+std::string kind_of(const std::string& path) {
+  return path.starts_with("videos/") ? "video" : path.starts_with("latents/") ? "latents" : "frames";
+}
+
+}  // namespace
+
+Publisher::Publisher(const Job& job, const OutputFolder& folder, const WorkPlace& work, Claims& claims,
+                     const EventLog& events, RunFacts facts)
+    : job_(job), folder_(folder), work_(work), claims_(claims), events_(events), facts_(std::move(facts)) {}
+
+nlohmann::json Publisher::describe(const Item& item) const {
+  return {{"prompt", item.prompt},
+          {"where", item.where},
+          {"sampling", get_fields(sampling_fields(), item.sampling)},
+          {"model", job_.model},
+          {"weights", item.request.value("model", std::string())},
+          {"code", version_text()},
+          {"host", facts_.host},
+          {"batch_job", facts_.batch_job},
+          {"rank", facts_.rank},
+          {"layout", facts_.layout},
+          {"device", facts_.device},
+          {"threads", facts_.threads}};
+}
+
+std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& delivery) const {
+  std::vector<std::pair<fs::path, std::string>> made;
+  const std::string& id = delivery.item->id;
+  for (const std::string& kind : job_.save) {
+    if (kind == "video") {
+      const fs::path path = work_.path(id + "." + job_.video.container);
+      const VideoFormat format{
+          .codec = job_.video.codec, .crf = job_.video.crf, .container = job_.video.container};
+      write_video(path, delivery.clip.frames, delivery.item->sampling.fps, format);
+      sync_path(path);
+      made.emplace_back(path, OutputFolder::video_path(id, job_.video.container));
+    } else if (kind == "latents") {
+      const fs::path path = work_.path(id + ".safetensors");
+      write_safetensors(path, {{"latents", delivery.clip.latents}}, {}, "w");
+      made.emplace_back(path, OutputFolder::latents_path(id));
+    } else if (kind == "frames") {
+      const fs::path path = work_.path(id + ".frames");
+      make_parent(path / "x");
+      for (int64_t index = 0; index < delivery.clip.frames.count; ++index) {
+        write_png(path / frame_name(index), delivery.clip.frames, index);
+        sync_path(path / frame_name(index));
+      }
+      sync_path(path);
+      made.emplace_back(path, OutputFolder::frames_path(id));
+    } else {
+      throw InternalError("nothing writes the output kind '" + kind + "'");
+    }
+  }
+  return made;
+}
+
+void Publisher::move_into_place(const fs::path& from, const std::string& to) const {
+  const fs::path target = folder_.root() / to;
+  make_parent(target);
+  if (fs::is_directory(from) && fs::exists(target)) {
+    // A folder cannot be renamed over one with files in it.
+    const fs::path old = work_.path(target.filename().string() + ".old");
+    rename_or_fail(target, old);
+    rename_or_fail(from, target);
+    std::error_code ignored;
+    fs::remove_all(old, ignored);
+  } else {
+    rename_or_fail(from, target);
+  }
+  sync_path(target.parent_path());
+}
+
+/// What an earlier request of the same id left behind must not stay beside the new clip.
+void Publisher::remove_outputs_but(const std::string& id, const std::vector<std::string>& kept) const {
+  for (const std::string& path : {OutputFolder::video_path(id, job_.video.container),
+                                  OutputFolder::latents_path(id), OutputFolder::frames_path(id)}) {
+    if (std::find(kept.begin(), kept.end(), path) != kept.end()) continue;
+    std::error_code ignored;
+    fs::remove_all(folder_.root() / path, ignored);
+  }
+}
+
+void Publisher::deliver(const Delivery& delivery) {
+  const Item& item = *delivery.item;
+  const Timer timer;
+  make_parent(work_.path("x"));
+  const auto made = encode(delivery);
+  ItemRecord record;
+  record.done = true;
+  record.id = item.id;
+  record.request_hash = item.request_hash;
+  record.request = item.request;
+  record.run = facts_.run;
+  record.attempts = delivery.attempts;
+  std::vector<std::string> paths;
+  for (const auto& [from, to] : made) {
+    const auto entries = entries_of(from, to, kind_of(to));
+    record.files.insert(record.files.end(), entries.begin(), entries.end());
+    paths.push_back(to);
+  }
+  record.more = describe(item);
+  nlohmann::json times = nlohmann::json::object();
+  for (const StageTime& time : delivery.clip.times)
+    times[time.stage] = time.seconds;
+  times["writing"] = timer.seconds();
+  record.more["times"] = std::move(times);
+  record.more["seconds"] = delivery.seconds;
+  record.more["started"] = delivery.started;
+  record.more["finished"] = utc_now();
+  record.more["warnings"] = delivery.clip.warnings;
+
+  const FolderLock lock(folder_);
+  if (!claims_.is_mine(item.id)) {
+    log_warning("item ", item.id, " was taken over while this process stood still; its clip is not kept");
+    for (const auto& [from, to] : made)
+      fs::remove_all(from);
+    return;
+  }
+  ::unlink(folder_.record(item.id).c_str());
+  sync_path(folder_.root() / "items");
+  remove_outputs_but(item.id, paths);
+  for (const auto& [from, to] : made)
+    move_into_place(from, to);
+  work_.write_file(folder_.record(item.id), to_text(record));
+  claims_.forget_deaths(item.id);
+  events_.add("item_done", {{"id", item.id}, {"seconds", delivery.seconds}, {"attempts", delivery.attempts}});
+  claims_.release_locked(item.id);
+}
+
+void Publisher::fail_item(const Item& item, const std::string& error, int64_t attempts) {
+  ItemRecord record;
+  record.id = item.id;
+  record.request_hash = item.request_hash;
+  record.request = item.request;
+  record.run = facts_.run;
+  record.attempts = attempts;
+  record.error = error;
+  record.more = describe(item);
+  record.more["finished"] = utc_now();
+  make_parent(work_.path("x"));
+  const FolderLock lock(folder_);
+  if (!claims_.is_mine(item.id)) return;
+  work_.write_file(folder_.record(item.id), to_text(record));
+  claims_.forget_deaths(item.id);
+  events_.add("item_failed", {{"id", item.id}, {"error", error}, {"attempts", attempts}});
+  claims_.release_locked(item.id);
+}
+
+}  // namespace rushes

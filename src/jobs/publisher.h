@@ -1,0 +1,61 @@
+#pragma once
+// From a finished clip to files and a record. The files are made whole in the process's own work place; then,
+// in one short moment under the folder's lock, the old record goes, the files take their places, and the new
+// record is written. Whoever dies in between leaves an item without a record: not done, to be made again.
+
+#include <string>
+
+#include "jobs/claims.h"
+#include "jobs/events.h"
+#include "jobs/job.h"
+#include "jobs/record.h"
+
+namespace rushes {
+
+/// Of the process, for the records.
+struct RunFacts {
+  std::string run;
+  int rank = 0;
+  std::string host;
+  std::string batch_job;  // the batch system's job id, if any
+  std::string layout;     // ParallelPlan::text()
+  int threads = 1;
+  std::string device;
+};
+
+/// A finished clip on its way to disk.
+struct Delivery {
+  const Item* item = nullptr;
+  Clip clip;
+  int64_t attempts = 1;  // this one counted
+  double seconds = 0;    // of making it
+  std::string started;   // utc_now() then
+};
+
+class Publisher {
+ public:
+  Publisher(const Job& job, const OutputFolder& folder, const WorkPlace& work, Claims& claims,
+            const EventLog& events, RunFacts facts);
+
+  /// Encodes, writes, publishes, gives up the claim. Throws UserError: the disk (see is_disk_trouble) or this
+  /// clip is at fault; nothing is published then and the claim is kept.
+  void deliver(const Delivery& delivery);
+  /// Records that an item failed and gives up the claim. Throws UserError where that cannot be written.
+  void fail_item(const Item& item, const std::string& error, int64_t attempts);
+
+ private:
+  nlohmann::json describe(const Item& item) const;
+  /// Makes the outputs in the work place: pairs of (there, path in the folder).
+  std::vector<std::pair<std::filesystem::path, std::string>> encode(const Delivery& delivery) const;
+  void move_into_place(const std::filesystem::path& from, const std::string& to) const;
+  void remove_outputs_but(const std::string& id, const std::vector<std::string>& kept) const;
+
+  const Job& job_;
+  OutputFolder folder_;
+  const WorkPlace& work_;
+  Claims& claims_;
+  const EventLog& events_;
+  RunFacts facts_;
+};
+
+}  // namespace rushes

@@ -1,0 +1,365 @@
+#include "jobs/run_job.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <set>
+
+#include "base/env.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "base/version.h"
+#include "device/device.h"
+#include "dist/parallel_plan.h"
+#include "jobs/embedding_store.h"
+#include "jobs/events.h"
+#include "jobs/preparation.h"
+#include "jobs/progress.h"
+#include "jobs/runner.h"
+#include "jobs/signals.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// How a run ended, from the records: what is on disk counts, whoever made it.
+struct Tally {
+  int64_t done = 0;
+  int64_t failed = 0;
+  int64_t left = 0;
+  std::vector<const Item*> failed_items;
+};
+
+/// One rank's way through a job. Ranks meet in agree() and broadcast() only, always the same ones in the same
+/// order, whatever happens in between.
+class JobRun {
+ public:
+  JobRun(World& world, const RunRequest& request, const StopToken& stop)
+      : world_(world), request_(request), stop_(stop) {}
+  int run();
+
+ private:
+  bool load();
+  bool begin();
+  bool load_pipeline();
+  void work();
+  int finish();
+
+  template <class Function>
+  int guarded(Function function);
+  Tally tally() const;
+  int exit_code(const Tally& tally);
+  void write_failed(const Tally& tally) const;
+  void tell(const Tally& tally, int code) const;
+  std::string why_stopped() const;
+
+  World& world_;
+  const RunRequest& request_;
+  const StopToken& stop_;
+  const Timer timer_;
+  ResolvedJob job_;
+  std::optional<ParallelPlan> plan_;
+  int threads_ = 1;
+  Start start_;
+  LedgerRules rules_;
+  std::optional<OutputFolder> folder_;
+  std::unique_ptr<Residence> residence_;
+  std::optional<EventLog> events_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::string trouble_;
+};
+
+/// Runs a part that belongs to this rank alone; gives 0, or the exit code of what went wrong, which is
+/// logged.
+template <class Function>
+int JobRun::guarded(Function function) {
+  try {
+    function();
+    return kExitDone;
+  } catch (const StoppedEarly&) {
+    return kExitStopped;
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      log_error(problem);
+  } catch (const InternalError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    log_error("not enough memory");
+  } catch (const std::exception& error) {
+    log_error(error.what());
+  }
+  return kExitUsage;
+}
+
+int JobRun::run() {
+  if (!load()) return start_.code;
+  if (!begin()) return start_.code;
+  if (!load_pipeline()) return start_.code;
+  work();
+  return finish();
+}
+
+/// Every rank reads the job by itself; rank 0's word decides, and the others must have read the same.
+bool JobRun::load() {
+  JobOverrides overrides = request_.overrides;
+  if (overrides.date.empty()) overrides.date = world_.broadcast(utc_now().substr(0, 10));
+  std::vector<std::string> problems;
+  int code = kExitDone;
+  try {
+    threads_ = threads_of(world_.place());
+    set_threads(threads_);
+    job_ = load_job(request_.job_file, overrides);
+    if (job_.options.device.is_cuda())
+      job_.options.device = pick_device(job_.job.device, world_.place().local_rank);
+    plan_ = ParallelPlan::make(job_.job.parallel, world_.size());
+    folder_ = OutputFolder::view(job_.job.output);
+  } catch (const UserError& error) {
+    problems = error.problems();
+    code = kExitUsage;
+  }
+  if (world_.rank() == 0) {
+    for (const std::string& problem : problems)
+      log_error(problem);
+    if (code == kExitDone) {
+      code = guarded([&] { start_ = prepare(world_, job_, request_, residence_); });
+    }
+    start_.code = code;
+  }
+  start_ = start_from(world_.broadcast(start_text(start_)));
+  if (start_.code != kExitDone) return false;
+  for (const std::string& problem : problems)
+    log_error("on ", world_.place().host, ": ", problem);
+  if (code == kExitDone && digest_of(job_) != start_.digest) {
+    log_error("on ", world_.place().host,
+              ": the job reads differently here than on rank 0; do all nodes see the same ",
+              "job file, prompts and model?");
+    code = kExitUsage;
+  }
+  start_.code = world_.agree(code);
+  return start_.code == kExitDone;
+}
+
+/// Moves into the output folder.
+bool JobRun::begin() {
+  const int code = guarded([&] {
+    if (!residence_) residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run));
+    log_to_file((folder_->root() / "logs" / str("rank-", world_.rank(), ".log")).string());
+  });
+  rules_ = {start_.run, request_.fresh, request_.retry_failed, /*verify=*/false, job_.job.retries};
+  events_.emplace(folder_->events(), world_.rank(), start_.run);
+  start_.code = world_.agree(code);
+  if (start_.code != kExitDone) return false;
+  const auto count = [&](ItemState state) {
+    return std::count_if(start_.ledger.begin(), start_.ledger.end(),
+                         [&](const auto& e) { return e.state == state; });
+  };
+  if (world_.rank() == 0) {
+    log_info(job_.items.size(), " items in ", folder_->root().string(), ": ", count(ItemState::todo),
+             " to do, ", count(ItemState::done), " done, ", count(ItemState::failed), " failed; ",
+             plan_->text(), ", ", threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ",
+             job_.options.device.str());
+    events_->add("run_started", {{"items", job_.items.size()},
+                                 {"todo", count(ItemState::todo)},
+                                 {"done", count(ItemState::done)},
+                                 {"failed", count(ItemState::failed)},
+                                 {"world", world_.size()},
+                                 {"layout", plan_->text()},
+                                 {"fresh", request_.fresh},
+                                 {"owner", residence_->owner.token()},
+                                 {"batch_job", env(EnvVar::slurm_job_id)},
+                                 {"code", version_text()}});
+  }
+  return true;
+}
+
+bool JobRun::load_pipeline() {
+  const bool any = std::any_of(start_.ledger.begin(), start_.ledger.end(),
+                               [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
+  if (!any || stop_.requested()) {
+    start_.code = world_.agree(kExitDone);
+    return true;
+  }
+  const int code = guarded([&] {
+    if (plan_->replica_of(world_.rank()) < 0) return;
+    const Timer timer;
+    pipeline_ = job_.blueprint->load(job_.options);
+    log_debug("pipeline loaded in ", timer.seconds(), " s");
+  });
+  start_.code = world_.agree(code);
+  return start_.code == kExitDone;
+}
+
+void JobRun::work() {
+  std::unique_ptr<Progress> progress;
+  if (world_.rank() == 0) {
+    ProgressView view;
+    view.total = static_cast<int64_t>(job_.items.size());
+    std::vector<ManifestItem> todo;
+    for (size_t i = 0; i < job_.items.size(); ++i) {
+      if (start_.ledger[i].state == ItemState::done) ++view.done;
+      if (start_.ledger[i].state == ItemState::failed) ++view.failed;
+      if (start_.ledger[i].state != ItemState::todo) continue;
+      todo.push_back({job_.items[i].id, job_.items[i].flops});
+      view.left_flops += job_.items[i].flops;
+    }
+    progress = std::make_unique<Progress>(*folder_, std::move(todo), view);
+  }
+  int code = kExitDone;
+  OwnerWatch watch(folder_->owners());
+  Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
+  Publisher publisher(job_.job, *folder_, residence_->work, claims, *events_,
+                      {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
+                       plan_->text(), threads_, job_.options.device.str()});
+  std::unique_ptr<DiskEmbeddingStore> embeddings;
+  std::unique_ptr<Writer> writer;
+  std::unique_ptr<Runner> runner;
+  const auto round = [&](Round kind) {
+    if (!runner || !trouble_.empty()) return;
+    code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
+    if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
+  };
+  if (pipeline_) {
+    code = guarded([&] {
+      const std::string cache = env(EnvVar::cache);
+      embeddings = std::make_unique<DiskEmbeddingStore>(
+          cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
+      writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
+      runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
+                                                    publisher, *writer, *events_, embeddings.get(), stop_,
+                                                    rules_, start_.ledger});
+    });
+  }
+  round(Round::ordinary);
+  // Whatever dies from here on dies alone: rank 0 tries the items that have cost processes their lives, one
+  // by one, while no other rank of this world has anything to lose.
+  world_.agree(code);
+  if (world_.rank() == 0) round(Round::last_chance);
+  writer.reset();
+  code = worse_exit_code(code, guarded([&] {
+                           for (const std::string& id : claims.all()) {
+                             if (claims.is_mine(id)) claims.release(id);
+                           }
+                         }));
+  world_.agree(code);
+}
+
+Tally JobRun::tally() const {
+  Tally tally;
+  std::vector<std::string> ignored;
+  for (size_t i = 0; i < job_.items.size(); ++i) {
+    const LedgerEntry now = look_up(job_.items[i], *folder_, job_.job, rules_, ignored);
+    const bool tried =
+        now.attempts > start_.ledger[i].attempts;  // and failed, by another run over this folder
+    if (now.state == ItemState::done) {
+      ++tally.done;
+    } else if (now.state == ItemState::todo && !tried) {
+      ++tally.left;
+    } else {
+      ++tally.failed;
+      tally.failed_items.push_back(&job_.items[i]);
+    }
+  }
+  return tally;
+}
+
+/// Rank 0 looks at what is on disk and says how the run ended; all ranks leave with its word.
+int JobRun::finish() {
+  pipeline_.reset();
+  int code = kExitDone;
+  if (world_.rank() == 0) {
+    code = worse_exit_code(code, guarded([&] {
+                             OwnerWatch watch(folder_->owners());
+                             Claims(*folder_, residence_->work, residence_->owner.token(), watch).sweep();
+                           }));
+    const Tally now = tally();
+    code = guarded([&] { code = exit_code(now); }) == kExitDone ? code : kExitStopped;
+    const int wrote = guarded([&] {
+      write_failed(now);
+      if (request_.fresh && now.left == 0) end_fresh_run(*folder_, start_.run);
+    });
+    if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
+    if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
+    events_->add("run_ended", {{"code", code},
+                               {"done", now.done},
+                               {"failed", now.failed},
+                               {"left", now.left},
+                               {"seconds", timer_.seconds()}});
+    tell(now, code);
+  }
+  residence_.reset();
+  return std::stoi(world_.broadcast(str(code)));
+}
+
+int JobRun::exit_code(const Tally& now) {
+  int64_t before = 0;
+  for (const LedgerEntry& entry : start_.ledger)
+    before += entry.state != ItemState::todo;
+  const RestartCount restarts(*folder_);
+  if (now.left == 0) {
+    restarts.set(0);
+    return now.failed > 0 ? kExitFailedItems : kExitDone;
+  }
+  const bool progress = now.done + now.failed > before;
+  const int64_t without = progress ? 0 : restarts.value() + 1;
+  restarts.set(without);
+  if (without < 2) return kExitStopped;
+  log_error("nothing was made by the last ", without, " starts of this job");
+  return kExitFailedItems;
+}
+
+std::string JobRun::why_stopped() const {
+  if (!trouble_.empty()) return trouble_;
+  if (stop_signal() != 0) return str("SIG", sigabbrev_np(stop_signal()));
+  return stop_.requested() ? "asked to stop" : "other ranks stopped";
+}
+
+void JobRun::write_failed(const Tally& now) const {
+  if (now.failed_items.empty()) {
+    std::error_code ignored;
+    fs::remove(folder_->failed(), ignored);
+    return;
+  }
+  std::string lines;
+  for (const Item* item : now.failed_items) {
+    lines += item->prompt_row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  residence_->work.write_file(folder_->failed(), lines);
+}
+
+void JobRun::tell(const Tally& now, int code) const {
+  const std::string root = folder_->root().string();
+  std::string line = str(now.done, " of ", job_.items.size(), " done");
+  if (now.failed > 0)
+    line += str(", ", now.failed, " failed (", folder_->failed().string(), ", ", root, "/items)");
+  if (now.left > 0) line += str(", ", now.left, " left (stopped: ", why_stopped(), ")");
+  log_info(line, " in ", short_time(timer_.seconds()));
+  for (const std::string& kind : job_.job.save)
+    log_info(kind == "video" ? "videos" : kind, ": ", root, "/", kind == "video" ? "videos" : kind);
+  if (code == kExitStopped) {
+    const bool disk = !trouble_.empty();
+    log_info(disk ? "once that is mended (free space, quota, rights), run" : "run",
+             " the same command again to continue");
+  }
+}
+
+}  // namespace
+
+int run_job(World& world, const RunRequest& request, const StopToken& stop) {
+  return JobRun(world, request, stop).run();
+}
+
+int threads_of(const Place& place) {
+  const std::string asked = env(EnvVar::threads);
+  if (asked.empty()) return place.cores;
+  const bool number = asked.size() <= 4 && asked.find_first_not_of("0123456789") == std::string::npos;
+  const int threads = number ? std::atoi(asked.c_str()) : 0;
+  if (threads < 1 || threads > 1024)
+    fail("RUSHES_THREADS is '", asked, "'; give a number of threads from 1 to 1024");
+  return threads;
+}
+
+}  // namespace rushes

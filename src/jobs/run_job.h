@@ -1,0 +1,29 @@
+#pragma once
+// `rushes run`: a job from its file to its exit code, on every rank of a world.
+
+#include <filesystem>
+
+#include "base/stop.h"
+#include "dist/world.h"
+#include "jobs/job.h"
+
+namespace rushes {
+
+struct RunRequest {
+  std::filesystem::path job_file;
+  JobOverrides overrides;
+  bool fresh = false;         // makes every item again
+  bool retry_failed = false;  // tries failed items again, however often they were tried
+  bool verify = false;        // whole checksums of what is there
+};
+
+/// Collective: every rank calls it and gets the same exit code (README, "Exit codes"). Rank 0 validates and
+/// prepares the folder before anything is written; then all ranks claim items. What is wrong is logged.
+/// Throws InternalError for bugs; the caller then aborts the world.
+int run_job(World& world, const RunRequest& request, const StopToken& stop);
+
+/// Threads that this rank may use: RUSHES_THREADS, else its share of the cores. Throws UserError for a
+/// RUSHES_THREADS that is no number from 1 to 1024.
+int threads_of(const Place& place);
+
+}  // namespace rushes

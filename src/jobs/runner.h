@@ -1,0 +1,67 @@
+#pragma once
+// The loop of one rank: claim an item, make the clip, hand it to the writer, until nothing is left.
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "jobs/claims.h"
+#include "jobs/ledger.h"
+#include "jobs/publisher.h"
+#include "jobs/writer.h"
+
+namespace rushes {
+
+struct RunnerParts {
+  const ResolvedJob& job;
+  Pipeline& pipeline;
+  const OutputFolder& folder;
+  Claims& claims;
+  Owner& owner;
+  Publisher& publisher;
+  Writer& writer;
+  const EventLog& events;
+  EmbeddingStore* embeddings;
+  const StopToken& stop;
+  LedgerRules rules;
+  std::vector<LedgerEntry> ledger;  // as it was when the run began
+};
+
+/// Which items a rank takes on.
+enum class Round {
+  ordinary,     // all but last chances
+  last_chance,  // those too that will count as failed if their process dies once more
+};
+
+class Runner {
+ public:
+  explicit Runner(RunnerParts parts);
+
+  /// Claims and makes items, longest first, until every item is done, failed, left for the last-chance round,
+  /// or a stop was asked for; waits for items that live processes elsewhere work on and takes over those of
+  /// dead ones. Everything that was made is written when it returns. A failing item is recorded and the rest
+  /// go on. Gives "" or why this rank cannot go on (the disk or the device, never an item).
+  /// Throws InternalError for bugs outside of an item's own work.
+  std::string work(Round round);
+
+  int64_t made() const { return made_; }
+
+ private:
+  enum class Answer { settled, busy, left };  // settled: nothing more to do about it in this round
+  Answer try_item(size_t index, Round round);
+  void make_item(const Item& item, int64_t attempts);
+  void fail_item(const Item& item, const std::string& error, int64_t attempts);
+  bool must_end() const;
+  void pause(double seconds) const;
+
+  RunnerParts parts_;
+  std::vector<size_t> order_;  // longest first
+  std::set<size_t> settled_;   // over all rounds
+  std::string trouble_;
+  int64_t made_ = 0;
+};
+
+/// Is every value finite? NaN or infinity in the latents means that the clip is no clip.
+bool all_finite(const at::Tensor& tensor);
+
+}  // namespace rushes

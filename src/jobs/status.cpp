@@ -1,0 +1,130 @@
+#include "jobs/status.h"
+
+#include <algorithm>
+#include <set>
+
+#include "jobs/events.h"
+#include "jobs/record.h"
+
+namespace rushes {
+namespace {
+
+constexpr size_t kMostFailuresShown = 10;
+
+/// What the events tell of the latest run.
+struct LatestRun {
+  double first_start = 0;
+  double last_done = 0;
+  int64_t done = 0;
+  double done_flops = 0;
+  std::string ended;
+};
+
+LatestRun latest_run(const OutputFolder& folder, const std::map<std::string, double>& flops) {
+  LatestRun run;
+  read_events(folder.events(), 0, [&](const nlohmann::json& event) {
+    const auto text = [&](const char* key) {
+      const auto at = event.find(key);
+      return at != event.end() && at->is_string() ? at->get<std::string>() : std::string();
+    };
+    const std::string name = text("event");
+    const double time = seconds_of(text("time"));
+    if (name == "run_started") run = {};
+    if (name == "item_started" && run.first_start == 0) run.first_start = time;
+    if (name == "item_done") {
+      const auto at = flops.find(text("id"));
+      run.done_flops += at == flops.end() ? 0 : at->second;
+      run.last_done = time;
+      ++run.done;
+    }
+    if (name == "run_ended") {
+      run.ended = str("run ended with exit code ", event.value("code", nlohmann::json()).dump(), " at ",
+                      text("time"));
+    }
+  });
+  return run;
+}
+
+}  // namespace
+
+StatusReader::StatusReader(const std::filesystem::path& root)
+    : folder_(OutputFolder::open(root)), watch_(folder_.owners()) {}
+
+StatusReport StatusReader::look() {
+  StatusReport report;
+  std::map<std::string, double> flops;
+  std::vector<std::string> broken;
+  const auto manifest = read_manifest(folder_);
+  std::map<std::string, std::string> settled;
+  for (const ManifestItem& item : manifest) {
+    flops[item.id] = item.flops;
+    auto known = settled_.find(item.id);
+    if (known == settled_.end()) {
+      if (const auto record = read_record(folder_.record(item.id), broken)) {
+        known = settled_.emplace(item.id, record->done ? "" : record->error).first;
+      }
+    }
+    if (known == settled_.end()) {
+      report.view.left_flops += item.flops;
+      continue;
+    }
+    ++(known->second.empty() ? report.view.done : report.view.failed);
+    if (!known->second.empty()) report.failures.emplace_back(item.id, known->second);
+  }
+  // A failed item may be tried again, a done one made afresh: next time the records are read anew for those.
+  std::erase_if(settled_, [](const auto& entry) { return !entry.second.empty(); });
+  report.view.total = static_cast<int64_t>(manifest.size());
+
+  for (OwnerStatus& owner : read_owners(folder_)) {
+    if (watch_.is_dead(owner.token)) {
+      report.dead.push_back(owner.token);
+    } else {
+      report.view.owners.push_back(std::move(owner));
+    }
+  }
+  report.running = !report.view.owners.empty();
+  const LatestRun run = latest_run(folder_, flops);
+  const double until = report.running ? seconds_of(utc_now()) : run.last_done;
+  if (run.done > 0 && until > run.first_start) {
+    report.clips_per_hour = 3600.0 * static_cast<double>(run.done) / (until - run.first_start);
+    report.view.flops_per_second = report.running ? run.done_flops / (until - run.first_start) : 0;
+  }
+  report.last_event = run.ended;
+  return report;
+}
+
+std::string status_text(const StatusReport& report, const std::filesystem::path& root, size_t columns) {
+  std::vector<std::string> lines;
+  const ProgressView& view = report.view;
+  std::set<std::string> in_work;
+  for (const OwnerStatus& owner : view.owners) {
+    if (!owner.item.empty()) in_work.insert(owner.item);
+  }
+  const int64_t running = static_cast<int64_t>(in_work.size());
+  lines.push_back(str(root.string(), ": ", view.total, " items: ", view.done, " done, ", view.failed,
+                      " failed, ", running, " running, ",
+                      std::max<int64_t>(0, view.total - view.done - view.failed - running), " to do"));
+  for (const OwnerStatus& owner : view.owners)
+    lines.push_back("  " + owner_line(owner, columns - 2));
+  for (const std::string& owner : report.dead) {
+    lines.push_back("  dead: " + owner + " (the next run takes over what it left)");
+  }
+  if (report.clips_per_hour > 0) {
+    char rate[64];
+    snprintf(rate, sizeof rate, "%.1f clips an hour", report.clips_per_hour);
+    lines.push_back(rate + (view.eta() > 0 ? ", about " + short_time(view.eta()) + " left" : std::string()));
+  }
+  for (size_t i = 0; i < report.failures.size() && i < kMostFailuresShown; ++i) {
+    const std::string& error = report.failures[i].second;
+    lines.push_back(str("  failed: ", report.failures[i].first, ": ", error.substr(0, error.find('\n'))));
+  }
+  if (report.failures.size() > kMostFailuresShown) {
+    lines.push_back(str("  and ", report.failures.size() - kMostFailuresShown, " more failed items"));
+  }
+  if (!report.running)
+    lines.push_back(report.last_event.empty() ? "nobody works on it"
+                                              : "nobody works on it; the last " + report.last_event);
+  return join(lines, "\n") + "\n";
+}
+
+}  // namespace rushes

@@ -1,0 +1,51 @@
+#pragma once
+// The thread that writes clips while the next one is made.
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "jobs/owner.h"
+#include "jobs/publisher.h"
+
+namespace rushes {
+
+class Writer {
+ public:
+  /// At most `waiting` clips wait behind the one being written. All three must outlive the writer.
+  Writer(Publisher& publisher, Owner& owner, const OutputFolder& folder, size_t waiting = 2);
+  ~Writer();
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  /// Takes the clip; waits while the queue is full. After trouble it is dropped (its claim stays).
+  void submit(Delivery delivery);
+  /// Waits until all is written.
+  void drain();
+  /// Why nothing can be written any more: the disk, never a clip. Then the run has to stop.
+  std::optional<std::string> trouble() const;
+  /// An error that only a bug can cause is thrown here, on the caller's thread.
+  void rethrow_bug() const;
+
+ private:
+  void work();
+  void write(const Delivery& delivery);
+
+  Publisher& publisher_;
+  Owner& owner_;
+  OutputFolder folder_;
+  size_t waiting_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Delivery> queue_;
+  bool busy_ = false;
+  bool ending_ = false;
+  std::optional<std::string> trouble_;
+  std::exception_ptr bug_;
+  std::thread thread_;
+};
+
+}  // namespace rushes

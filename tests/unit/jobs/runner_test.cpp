@@ -1,0 +1,361 @@
+#include "jobs/runner.h"
+
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#include <limits>
+#include <thread>
+
+#include "run_support.h"
+
+using namespace rushes;
+using namespace rushes::test;
+using Catch::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Clips of one colour that the seed gives; `before` may fail, stop or die.
+class FakePipeline : public Pipeline {
+ public:
+  std::function<void(const Request&)> before = [](const Request&) {};
+  std::vector<std::string> prompts;
+
+  Clip run(const Request& request, const RunContext& context) override {
+    prompts.push_back(request.prompt);
+    context.observer->on_stage("denoising");
+    context.observer->on_step(0, 1, 0.01);
+    before(request);
+    context.stop.check("the step");
+    Clip clip;
+    clip.latents = at::full({1, 4, 1, 2, 2}, static_cast<double>(request.sampling.seed));
+    clip.frames.count = request.sampling.num_frames;
+    clip.frames.height = request.sampling.height;
+    clip.frames.width = request.sampling.width;
+    clip.frames.rgb.assign(
+        static_cast<size_t>(clip.frames.count * clip.frames.height * clip.frames.width * 3),
+        static_cast<uint8_t>(request.sampling.seed));
+    clip.times = {{"denoising", 0.01}};
+    return clip;
+  }
+};
+
+/// All that a rank needs, over a folder of the test's.
+struct Rank {
+  Rank(const fs::path& root, ResolvedJob& resolved, const std::string& run = "run-1")
+      : job(resolved),
+        folder(OutputFolder::create(root)),
+        owner(folder.owners(), status_of(this_process().token()), 0.05),
+        work(folder, owner.token()),
+        watch(folder.owners()),
+        claims(folder, work, owner.token(), watch),
+        events(folder.events(), 0, run),
+        publisher(job.job, folder, work, claims, events, {run, 0, "host", "", "1 rank", 1, "cpu"}),
+        writer(publisher, owner, folder) {
+    rules.run = run;
+    rules.retries = job.job.retries;
+  }
+  std::string go(Round round = Round::ordinary) {
+    std::vector<std::string> warnings;
+    if (!runner) {
+      runner.emplace(RunnerParts{job, pipeline, folder, claims, owner, publisher, writer, events, nullptr,
+                                 stop, rules, read_ledger(job, folder, rules, warnings).entries});
+    }
+    return runner->work(round);
+  }
+  ItemRecord record(const std::string& id) { return record_from(slurp(folder.record(id)), id); }
+  ItemState state(size_t index) {
+    std::vector<std::string> warnings;
+    return look_up(job.items[index], folder, job.job, rules, warnings).state;
+  }
+
+  ResolvedJob& job;
+  OutputFolder folder;
+  Owner owner;
+  WorkPlace work;
+  OwnerWatch watch;
+  Claims claims;
+  EventLog events;
+  Publisher publisher;
+  Writer writer;
+  FakePipeline pipeline;
+  StopToken stop;
+  LedgerRules rules;
+  std::optional<Runner> runner;
+};
+
+ResolvedJob job_of(const std::vector<Item>& items,
+                   std::vector<std::string> save = {"video", "latents", "frames"}) {
+  ResolvedJob job;
+  job.items = items;
+  job.job.save = std::move(save);
+  job.job.retries = 2;
+  return job;
+}
+
+int count_events(const OutputFolder& folder, const std::string& name, const std::string& id) {
+  int count = 0;
+  read_events(folder.events(), 0, [&](const nlohmann::json& event) {
+    count += event.value("event", "") == name && event.value("id", "") == id;
+  });
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a rank makes all items, longest first, whole and with records") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("short", 1, 1), item_of("long", 2, 9), item_of("middle", 3, 5)});
+  Rank rank(temporary.path(), job);
+  CHECK(rank.go().empty());
+  CHECK(rank.pipeline.prompts == std::vector<std::string>{"a long", "a middle", "a short"});
+  for (size_t i = 0; i < 3; ++i)
+    CHECK(rank.state(i) == ItemState::done);
+  const ItemRecord record = rank.record("long");
+  CHECK(record.files.size() == 4);  // video, latents, two frames
+  CHECK(files_differ(record, temporary.path(), true).empty());
+  CHECK(record.more.at("times").contains("denoising"));
+  CHECK(count_events(rank.folder, "item_done", "long") == 1);
+  CHECK(rank.claims.all().empty());
+  CHECK(fs::is_empty(rank.folder.work() / rank.owner.token()));
+  CHECK(fs::exists(temporary.path() / "frames/long/00001.png"));
+  CHECK(rank.go().empty());  // nothing left
+  CHECK(rank.pipeline.prompts.size() == 3);
+}
+
+TEST_CASE("failing items are recorded, each with its reason, and the rest go on") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("user"), item_of("memory"), item_of("bug"), item_of("other"),
+                            item_of("nan"), item_of("odd"), item_of("good")});
+  job.items[5].sampling.height = 15;  // H.264 takes even sides only: this one fails in the writer
+  Rank rank(temporary.path(), job);
+  rank.pipeline.before = [](const Request& request) {
+    if (request.prompt == "a user") fail("the clip is too long");
+    if (request.prompt == "a memory") throw std::bad_alloc();
+    if (request.prompt == "a bug") throw InternalError("x == y");
+    if (request.prompt == "a other") throw 7;
+  };
+  struct NanPipeline : Pipeline {
+    FakePipeline& inner;
+    explicit NanPipeline(FakePipeline& p) : inner(p) {}
+    Clip run(const Request& request, const RunContext& context) override {
+      Clip clip = inner.run(request, context);
+      if (request.prompt == "a nan") clip.latents[0][0][0][0][1] = std::numeric_limits<float>::quiet_NaN();
+      return clip;
+    }
+  } nan(rank.pipeline);
+  std::vector<std::string> warnings;
+  Runner runner(RunnerParts{job, nan, rank.folder, rank.claims, rank.owner, rank.publisher, rank.writer,
+                            rank.events, nullptr, rank.stop, rank.rules,
+                            read_ledger(job, rank.folder, rank.rules, warnings).entries});
+  CHECK(runner.work(Round::ordinary).empty());
+  const auto error = [&](const char* id) {
+    const ItemRecord record = rank.record(id);
+    CHECK(!record.done);
+    CHECK(record.attempts == 1);
+    return record.error;
+  };
+  CHECK(error("user") == "the clip is too long");
+  CHECK(error("memory") == "out of memory");
+  CHECK_THAT(error("bug"), Contains("internal error") && Contains("x == y"));
+  CHECK(error("other") == "unknown error");
+  CHECK_THAT(error("nan"), Contains("NaN"));
+  CHECK_THAT(error("odd"), Contains("writing"));
+  CHECK(rank.record("good").done);
+  CHECK(rank.claims.all().empty());
+  CHECK(!fs::exists(temporary.path() / "videos/nan.mp4"));
+  CHECK(count_events(rank.folder, "item_failed", "nan") == 1);
+}
+
+TEST_CASE("a failed item is tried again by later runs up to its retries, not twice in one") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a")}, {"video"});
+  int tries = 0;
+  for (int run = 1; run <= 4; ++run) {
+    Rank rank(temporary.path(), job, "run-" + std::to_string(run));
+    rank.pipeline.before = [&](const Request&) {
+      ++tries;
+      fail("no");
+    };
+    CHECK(rank.go().empty());
+    CHECK(rank.go(Round::last_chance).empty());
+    CHECK(tries == std::min(run, 3));
+    CHECK(rank.record("a").attempts == std::min(run, 3));
+  }
+  Rank rank(temporary.path(), job, "run-5");
+  rank.rules.retry_failed = true;
+  CHECK(rank.go().empty());
+  CHECK(rank.record("a").done);
+}
+
+TEST_CASE("a stop ends the running step, keeps what is finished and gives the claim up") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a", 1, 3), item_of("b", 2, 2), item_of("c", 3, 1)}, {"video"});
+  Rank rank(temporary.path(), job);
+  rank.pipeline.before = [&](const Request& request) {
+    if (request.prompt == "a b") rank.stop.request();
+  };
+  CHECK(rank.go().empty());
+  CHECK(rank.record("a").done);
+  CHECK(!fs::exists(rank.folder.record("b")));
+  CHECK(rank.claims.all().empty());
+  CHECK(rank.claims.deaths("b").count == 0);
+  CHECK(rank.pipeline.prompts.size() == 2);
+
+  Rank again(temporary.path(), job, "run-2");
+  CHECK(again.go().empty());
+  CHECK(again.pipeline.prompts == std::vector<std::string>{"a b", "a c"});
+}
+
+TEST_CASE("--fresh makes everything again, and old outputs of another request go") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a", 1)});
+  Rank(temporary.path(), job).go();
+  const std::string old_latents = slurp(temporary.path() / "latents/a.safetensors");
+  ResolvedJob changed = job_of({item_of("a", 2)}, {"latents"});
+  {
+    Rank refused(temporary.path(), changed, "run-2");
+    CHECK_THROWS_AS(refused.go(), UserError);
+    Runner runner(RunnerParts{changed,
+                              refused.pipeline,
+                              refused.folder,
+                              refused.claims,
+                              refused.owner,
+                              refused.publisher,
+                              refused.writer,
+                              refused.events,
+                              nullptr,
+                              refused.stop,
+                              refused.rules,
+                              {LedgerEntry{}}});
+    runner.work(Round::ordinary);
+    CHECK(refused.pipeline.prompts.empty());  // nor where the other request came in between
+  }
+  Rank fresh(temporary.path(), changed, "run-3");
+  fresh.rules.fresh = true;
+  CHECK(fresh.go().empty());
+  CHECK(fresh.pipeline.prompts.size() == 1);
+  CHECK(fresh.record("a").run == "run-3");
+  CHECK(slurp(temporary.path() / "latents/a.safetensors") != old_latents);
+  CHECK(!fs::exists(temporary.path() / "videos/a.mp4"));
+  CHECK(!fs::exists(temporary.path() / "frames/a"));
+  CHECK(fresh.go().empty());
+  CHECK(fresh.pipeline.prompts.size() == 1);
+}
+
+TEST_CASE("while the old output is replaced no record says done") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a", 1)}, {"video", "latents"});
+  Rank(temporary.path(), job).go();
+  Rank fresh(temporary.path(), job, "run-2");
+  fresh.rules.fresh = true;
+  // The second of the two outputs cannot take its place: a folder with files is in the way.
+  fs::remove(temporary.path() / "latents/a.safetensors");
+  spill(temporary.path() / "latents/a.safetensors/x", "in the way");
+  fresh.go();
+  CHECK(!fresh.record("a").done);
+}
+
+TEST_CASE("an item that kills its process is given up after retries + 1 deaths, and alone at the end") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("poison", 1, 9), item_of("good", 2, 1)}, {"video"});
+  const auto life = [&](int number) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Rank rank(temporary.path(), job, "run-" + std::to_string(number));
+    rank.pipeline.before = [](const Request& request) {
+      if (request.prompt == "a poison") raise(SIGKILL);
+    };
+    rank.claims.sweep();
+    rank.go();
+    rank.go(Round::last_chance);
+    return 0;
+  };
+  const auto good_is_done = [&] { return fs::exists(temporary.path() / "items/good.json"); };
+  CHECK(Child([&] { return life(1); }).wait() == -SIGKILL);
+  CHECK(Child([&] { return life(2); }).wait() == -SIGKILL);
+  CHECK(!good_is_done());
+  CHECK(Child([&] { return life(3); }).wait() == -SIGKILL);  // its last chance comes after all else is done
+  CHECK(good_is_done());
+  CHECK(!fs::exists(temporary.path() / "items/poison.json"));
+  CHECK(Child([&] { return life(4); }).wait() == 0);
+  const ItemRecord record = record_from(slurp(temporary.path() / "items/poison.json"), "poison");
+  CHECK(!record.done);
+  CHECK(record.attempts == 3);
+  CHECK_THAT(record.error, Contains("died 3 times") && Contains("denoising"));
+  CHECK(files_below(temporary.path() / ".rushes") == std::vector<std::string>{"lock"});
+}
+
+TEST_CASE("a rank waits for a live owner's item, and takes it over when that one dies") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a"), item_of("b")}, {"video"});
+  Child other([&] {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Rank rank(temporary.path(), job, "run-2");
+    rank.pipeline.before = [](const Request&) { pause(); };
+    rank.go();
+    return 0;
+  });
+  Rank rank(temporary.path(), job);
+  for (int i = 0; i < 500 && rank.claims.all().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  REQUIRE(rank.claims.all() == std::vector<std::string>{"a"});
+  std::thread killer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    CHECK(!fs::exists(rank.folder.record("a")));
+    CHECK(fs::exists(rank.folder.record("b")));
+    other.kill();
+  });
+  CHECK(rank.go().empty());
+  killer.join();
+  CHECK(rank.pipeline.prompts == std::vector<std::string>{"a b", "a a"});
+  CHECK(rank.record("a").done);
+  CHECK(rank.record("a").attempts == 2);
+}
+
+TEST_CASE("a clip whose claim was lost is not published") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("a")}, {"video"});
+  Rank rank(temporary.path(), job);
+  rank.pipeline.before = [&](const Request&) {
+    fs::remove(rank.folder.claims() / "a");
+    fs::create_symlink("../owners/elsewhere-00000000.1.1.json", rank.folder.claims() / "a");
+  };
+  CHECK(rank.go().empty());
+  CHECK(!fs::exists(rank.folder.record("a")));
+  CHECK(!fs::exists(temporary.path() / "videos/a.mp4"));
+  CHECK(rank.claims.holder("a") == "elsewhere-00000000.1.1");
+}
+
+TEST_CASE("a full disk stops the run, and no item is blamed") {
+  const TemporaryFolder temporary;
+  const fs::path disk = temporary.path() / "disk";
+  fs::create_directory(disk);
+  if (mount("rushes-test", disk.c_str(), "tmpfs", 0, "size=1m") != 0) {
+    WARN("skipped: a small file system cannot be mounted here (needs root)");
+    return;
+  }
+  const std::shared_ptr<void> unmount(nullptr, [&](void*) { umount2(disk.c_str(), MNT_DETACH); });
+  ResolvedJob job = job_of({item_of("a"), item_of("b"), item_of("c")}, {"video"});
+  {
+    Rank rank(disk, job);
+    rank.pipeline.before = [&](const Request& request) {
+      if (request.prompt != "a b") return;
+      rank.writer.drain();
+      std::ofstream filler(disk / "filler", std::ios::binary);
+      const std::string block(4096, 'x');
+      while (filler.write(block.data(), 4096).flush()) {
+      }
+    };
+    CHECK_THAT(rank.go(), Contains("No space left on device"));
+    CHECK(rank.record("a").done);
+    for (const char* id : {"b", "c"})
+      CHECK(!fs::exists(rank.folder.record(id)));
+    CHECK(rank.pipeline.prompts.size() <= 3);
+  }
+  fs::remove(disk / "filler");
+  Rank rank(disk, job, "run-2");
+  rank.claims.sweep();
+  CHECK(rank.go().empty());
+  for (const char* id : {"a", "b", "c"})
+    CHECK(rank.record(id).done);
+}
