@@ -87,14 +87,10 @@ void WanVae::check_video(const at::Tensor& x) const {
   if (x.dim() != 5 || x.size(1) != channels || x.numel() == 0)
     fail("vae encode: the video is ", x.sizes(), "; needed are [batch, ", channels,
          ", frames, height, width], none of them 0");
-  const int64_t p = config_.patch_size, factor = config_.spatial_factor();
+  const int64_t p = config_.patch_size;
   for (int64_t dim : {3, 4}) {
-    const char* name = dim == 3 ? "height" : "width";
-    const int64_t size = x.size(dim);
-    if (size % p != 0) fail("vae encode: ", name, " ", size, " is no multiple of patch_size ", p);
-    if (size / p < factor || (config_.is_residual && size / p % factor != 0))
-      fail("vae encode: ", name, " ", size, " must be ", config_.is_residual ? "a multiple of " : "at least ",
-           factor * p);
+    if (x.size(dim) % p != 0)
+      fail("vae encode: ", dim == 3 ? "height " : "width ", x.size(dim), " is no multiple of patch_size ", p);
   }
   if (x.size(2) > kWanVaeGroup && config_.temporal_factor() > kWanVaeGroup)
     fail("vae encode: a model that shrinks time by ", config_.temporal_factor(), " encodes single frames ",
@@ -113,6 +109,13 @@ LatentDistribution WanVae::encode(const at::Tensor& x, const StepContext& contex
 at::Tensor WanVae::encode_patches(const at::Tensor& patches, const StepContext& context) const {
   const int64_t frames = 1 + (patches.size(2) - 1) / kWanVaeGroup * kWanVaeGroup;
   const int64_t factor = config_.spatial_factor();
+  for (int64_t dim : {3, 4}) {
+    const int64_t size = patches.size(dim);
+    if (size < factor || (config_.is_residual && size % factor != 0))
+      fail("vae encode: ", dim == 3 ? "the height" : "the width", tiling_ ? " (of a tile)" : "", " is ",
+           size * config_.patch_size, " pixels; it must be ",
+           config_.is_residual ? "a multiple of " : "at least ", factor * config_.patch_size);
+  }
   const int64_t groups =
       wan_vae_chunk(config_, chunk_bytes_, /*decode=*/false, patches.size(0), patches.size(3) / factor + 1,
                     patches.size(4) / factor + 1, patches.element_size());

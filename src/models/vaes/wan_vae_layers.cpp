@@ -6,6 +6,7 @@
 
 #include "attention/attention.h"
 #include "base/error.h"
+#include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace rushes {
@@ -52,7 +53,7 @@ WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& sha
 }
 
 at::Tensor WanConv::forward(const at::Tensor& x) const {
-  if (pointwise_) return at::linear(x, weight_, bias_);
+  if (pointwise_) return linear(x, weight_, bias_);
   const at::Tensor input = as_ncthw(x);
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.

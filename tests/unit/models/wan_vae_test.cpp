@@ -250,6 +250,9 @@ TEST_CASE("wan vae: inputs that can't be coded are refused") {
   CHECK_THROWS_AS(vae->decode(at::zeros({1, 4, 0, 2, 2}), {}), UserError);
   CHECK_THROWS_AS(vae->encode(at::zeros({1, 3, 1, 12, 16}), {}), UserError);
   CHECK_THROWS_AS(vae->encode(at::zeros({1, 3, 1, 16, 15}), {}), UserError);
+  // A last tile of 4 x 8 pixels, which the shortcuts can't halve twice.
+  vae->enable_tiling({.tile_height = 16, .tile_width = 16, .stride_height = 10, .stride_width = 16});
+  CHECK_THROWS_AS(vae->encode(at::zeros({1, 3, 1, 24, 16}), {}), UserError);
   json config = small(false);
   config.update({{"dim_mult", {1, 1, 1, 1}}, {"temperal_downsample", {true, true, true}}});
   const auto deep = random_vae(config, 5);
