@@ -22,9 +22,12 @@ namespace {
 const std::string kMark = "\u2581";
 
 json small_file() {
-  const json vocabulary = {{"<pad>", 0.0},      {"</s>", 0.0},    {"<unk>", 0.0}, {kMark, -3.0},
-                           {"a", -4.0},         {"b", -4.5},      {"ab", -5.0},   {kMark + "ab", -6.0},
-                           {kMark + "a", -3.5}, {"<0x63>", -9.0}, {"c c", -1.0}};
+  const std::vector<std::pair<std::string, double>> pieces = {
+      {"<pad>", 0.0}, {"</s>", 0.0},        {"<unk>", 0.0},      {kMark, -3.0},    {"a", -4.0},  {"b", -4.5},
+      {"ab", -5.0},   {kMark + "ab", -6.0}, {kMark + "a", -3.5}, {"<0x63>", -9.0}, {"c c", -1.0}};
+  json vocabulary = json::array();
+  for (const auto& [text, score] : pieces)
+    vocabulary.push_back(json::array({text, score}));
   return {{"version", "1.0"},
           {"added_tokens",
            {{{"id", 1},
@@ -43,8 +46,10 @@ json small_file() {
 
 std::unique_ptr<Tokenizer> make(const json& file, const std::string& class_name = "T5TokenizerFast",
                                 const json& config = {{"pad_token", "<pad>"}}) {
-  return make_tokenizer(class_name, {.tokenizer_json = file.dump(), .tokenizer_config = config.dump()},
-                        "here");
+  TokenizerFiles files;
+  files.tokenizer_json = file.dump();
+  files.tokenizer_config = config.dump();
+  return make_tokenizer(class_name, files, "here");
 }
 
 std::string varint(size_t n) {
@@ -55,11 +60,16 @@ std::string varint(size_t n) {
   return out;
 }
 
-std::string piece(const std::string& text, float score, int kind) {
-  const std::string bits(reinterpret_cast<const char*>(&score), 4);
-  const std::string body =
-      "\x0A" + varint(text.size()) + text + "\x15" + bits + "\x18" + varint(static_cast<size_t>(kind));
-  return "\x0A" + varint(body.size()) + body;
+// SentencePiece's message: text (1), score (2), kind (3); as the model's field 1.
+std::string piece(const std::string& text, float score, char kind) {
+  std::string body = "\x0A";
+  body += varint(text.size());
+  body += text;
+  body += '\x15';
+  body.append(reinterpret_cast<const char*>(&score), sizeof score);
+  body += '\x18';
+  body += kind;
+  return "\x0A" + varint(body.size()).append(body);
 }
 
 std::string small_spiece() {
@@ -116,7 +126,9 @@ TEST_CASE("tokenizer: T5 sets its own rules, the fast class follows the file") {
 }
 
 TEST_CASE("tokenizer: spiece.model where there is no tokenizer.json") {
-  const auto t5 = make_tokenizer("T5Tokenizer", {.sentencepiece = small_spiece()}, "here");
+  TokenizerFiles files;
+  files.sentencepiece = small_spiece();
+  const auto t5 = make_tokenizer("T5Tokenizer", files, "here");
   CHECK(t5->encode("xy q[TAG]x", 9).input_ids == Ids{3, 4, 2, 5, 3, 1, 0, 0, 0});
   CHECK(t5->encode("<extra_id_0>", 2).input_ids == Ids{105, 1});
 }
