@@ -55,9 +55,10 @@ at::Tensor attend_sdpa(const AttentionInput& in, double scale) {
   std::optional<at::Tensor> bias = in.bias;
   if (bias) {
     const auto dtype = bias->scalar_type();
-    if (dtype != at::kBool && dtype != at::kFloat && dtype != in.q.scalar_type()) {
-      bias = bias->to(in.q.scalar_type());
-    }
+    // Only the CPU's kernel takes a float32 bias beside 16-bit queries.
+    const bool taken =
+        dtype == at::kBool || dtype == in.q.scalar_type() || (dtype == at::kFloat && in.q.is_cpu());
+    if (!taken) bias = bias->to(in.q.scalar_type());
     // ATen wants a bias of four (or two) dims that it can expand.
     while (bias->dim() < 4) {
       bias = bias->unsqueeze(0);
