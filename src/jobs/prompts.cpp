@@ -233,8 +233,6 @@ std::string id_problem(const std::string& id) {
   if (id.empty()) return "an id cannot be empty; leave the key out to have one made";
   if (id.size() > kMaxIdBytes)
     return str("has ", id.size(), " bytes; at most ", kMaxIdBytes, " fit into a file name");
-  if (id.front() == '.')
-    return str("'", shortened(id, 60), "' begins with a dot; ids are names of files that show");
   for (const char c : id) {
     const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                       c == '.' || c == '_' || c == '-';
@@ -243,6 +241,8 @@ std::string id_problem(const std::string& id) {
                  "' is no file name for every system; use letters a-z, digits, '.', '_', '-'");
     }
   }
+  if (id.front() == '.')
+    return str("'", shortened(id, 60), "' begins with a dot; ids are names of files that show");
   return {};
 }
 

@@ -26,6 +26,14 @@ void flatten(const nlohmann::ordered_json& tree, const std::string& prefix,
   }
 }
 
+/// A file's name may hold a line break, a comment may not.
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20) c = '?';
+  }
+  return text;
+}
+
 }  // namespace
 
 PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const std::string& where,
@@ -109,7 +117,7 @@ std::vector<SettingRow> setting_rows(const JobFile& given, const JobFile& resolv
 }
 
 std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string& title) {
-  std::string yaml = "# " + title + "\n";
+  std::string yaml = str("# ", title, "\n");
   std::string section;
   for (const SettingRow& row : rows) {
     const size_t dot = row.key.find('.');
@@ -117,7 +125,7 @@ std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string&
     if (own != section && !own.empty()) yaml += own + ":\n";
     section = own;
     yaml += str(own.empty() ? "" : "  ", own.empty() ? row.key : row.key.substr(dot + 1), ": ", row.value,
-                "  # ", row.source, "\n");
+                "  # ", one_line(row.source), "\n");
   }
   return yaml;
 }
