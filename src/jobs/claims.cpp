@@ -78,6 +78,12 @@ void Claims::release_locked(const std::string& id) {
   if (is_mine(id)) ::unlink(path(id).c_str());
 }
 
+void Claims::release_all() {
+  for (const std::string& id : all()) {
+    if (is_mine(id)) release(id);
+  }
+}
+
 void Claims::count_death(const std::string& id, const std::string& owner) const {
   const nlohmann::json file =
       read_json_object(folder_.owners() / (fs::path(owner).filename().string() + ".json"));

@@ -42,6 +42,9 @@ class Claims {
   /// The same with the lock held already.
   void release_locked(const std::string& id);
 
+  /// Gives up every claim of this process.
+  void release_all();
+
   Deaths deaths(const std::string& id) const;
   /// Counts a try of this process that cost it its device as a death.
   void note_death(const std::string& id) const;

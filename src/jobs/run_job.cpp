@@ -239,11 +239,7 @@ void JobRun::work() {
   world_.agree(code);
   if (world_.rank() == 0) round(Round::last_chance);
   writer.reset();
-  code = worse_exit_code(code, guarded([&] {
-                           for (const std::string& id : claims.all()) {
-                             if (claims.is_mine(id)) claims.release(id);
-                           }
-                         }));
+  code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
 }
 

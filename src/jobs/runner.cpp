@@ -18,7 +18,7 @@ class OwnerObserver : public StepObserver {
  public:
   explicit OwnerObserver(Owner& owner) : owner_(owner) {}
   void on_stage(const std::string& stage) override {
-    owner_.change([&](OwnerStatus& status) {
+    owner_.announce([&](OwnerStatus& status) {  // seldom, and what is told of a process that dies in it
       status.stage = stage;
       status.item_seconds = timer_.seconds();
     });

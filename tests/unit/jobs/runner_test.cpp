@@ -55,6 +55,7 @@ struct Rank {
     rules.run = run;
     rules.retries = job.job.retries;
   }
+  ~Rank() { claims.release_all(); }
   std::string go(Round round = Round::ordinary) {
     std::vector<std::string> warnings;
     if (!runner) {
@@ -281,7 +282,7 @@ TEST_CASE("an item that kills its process is given up after retries + 1 deaths, 
   const ItemRecord record = record_from(slurp(temporary.path() / "items/poison.json"), "poison");
   CHECK(!record.done);
   CHECK(record.attempts == 3);
-  CHECK_THAT(record.error, Contains("died 3 times") && Contains("denoising"));
+  CHECK_THAT(record.error, Contains("died 3 times") && Contains("'denoising'"));
   CHECK(files_below(temporary.path() / ".rushes") == std::vector<std::string>{"lock"});
 }
 
