@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "device/blas_threads.h"
 #include "device/cuda.h"
 
 namespace rushes {
@@ -93,6 +94,7 @@ at::Device pick_device(DeviceKind kind, int local_rank) {
 void set_threads(int count) {
   RUSHES_CHECK(count >= 1, "count ", count);
   at::set_num_threads(count);
+  keep_blas_single_threaded();
 }
 
 int64_t peak_memory(at::Device device) {

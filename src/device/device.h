@@ -39,7 +39,8 @@ DeviceInfo device_info();
 /// for and none can be used.
 at::Device pick_device(DeviceKind kind, int local_rank);
 
-/// Threads that the calling thread's tensor operations use, at least 1.
+/// Threads that the calling thread's tensor operations use, at least 1. Results do not depend on it
+/// (blas_threads.h).
 void set_threads(int count);
 
 /// The most memory this process held so far, in bytes: resident for the CPU, allocated tensors for a GPU.

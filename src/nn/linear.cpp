@@ -1,5 +1,7 @@
 #include "nn/linear.h"
 
+#include "kernels/linear/linear.h"
+
 namespace rushes {
 
 Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool bias,
@@ -9,8 +11,7 @@ Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  return at::linear(x.to(weight_.scalar_type()), weight_,
-                    bias_.defined() ? std::optional(bias_) : std::nullopt);
+  return linear(x.to(weight_.scalar_type()), weight_, bias_);
 }
 
 }  // namespace rushes

@@ -1,0 +1,83 @@
+// linear: its definition over dtypes and odd sizes, and the same bits for any number of threads.
+#include <ATen/Parallel.h>
+
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "attention/attention.h"
+#include "base/error.h"
+#include "device/blas_threads.h"
+#include "device/device.h"
+#include "kernels/linear/linear.h"
+
+namespace rushes {
+namespace {
+
+const bool kReproducible = (make_blas_reproducible(), true);  // before any test multiplies
+
+struct Threads {
+  explicit Threads(int count) : before(at::get_num_threads()) { set_threads(count); }
+  ~Threads() { set_threads(before); }
+  int before;
+};
+
+template <class Make>
+bool same_for_any_threads(Make make) {
+  at::Tensor first;
+  for (const int count : {1, 2, 3}) {
+    const Threads threads(count);
+    const at::Tensor now = make();
+    if (!first.defined()) first = now;
+    if (!at::equal(first, now)) return false;
+  }
+  return true;
+}
+
+TEST_CASE("linear equals its definition", "[kernels]") {
+  at::manual_seed(3);
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {5, 8, 24}, {257, 33, 1025}, {600, 48, 130}}) {
+      CAPTURE(rows, in, out, toString(dtype));
+      const at::Tensor x = at::randn({2, rows, in}).to(dtype), weight = at::randn({out, in}).to(dtype);
+      const at::Tensor bias = at::randn({out}).to(dtype);
+      const at::Tensor want =
+          linear_reference(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+      const double eps = dtype == at::kBFloat16 ? 8e-3 : dtype == at::kHalf ? 1e-3 : 1e-6;
+      CHECK(at::allclose(linear(x, weight, bias).to(at::kDouble), want, eps, 20 * eps));
+      const at::Tensor strided = x.transpose(0, 1);
+      CHECK(at::allclose(linear(strided, weight, at::Tensor()).to(at::kDouble),
+                         (want - bias.to(at::kDouble)).transpose(0, 1), eps, 20 * eps));
+    }
+  }
+  CHECK(linear(at::empty({0, 4}), at::ones({3, 4}), at::Tensor()).sizes() == at::IntArrayRef({0, 3}));
+  CHECK_THROWS_AS(linear(at::ones({2, 4}), at::ones({3, 5}), at::Tensor()), InternalError);
+}
+
+TEST_CASE("linear and attention give the same bits for any number of threads", "[kernels]") {
+  std::mt19937 random(std::random_device{}());
+  const auto draw = [&](double most) {
+    return static_cast<int64_t>(std::exp2(std::uniform_real_distribution<>(0, most)(random)));
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    const int64_t rows = draw(10), in = draw(10), out = draw(10);
+    CAPTURE(rows, in, out);
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::randn({rows, in}).to(dtype), weight = at::randn({out, in}).to(dtype);
+      CHECK(same_for_any_threads([&] { return linear(x, weight, at::Tensor()); }));
+    }
+  }
+  for (int trial = 0; trial < 200; ++trial) {
+    const int64_t queries = draw(8), keys = draw(9), heads = draw(3), dim = 4 * draw(4);
+    CAPTURE(queries, keys, heads, dim);
+    AttentionInput input{.q = at::randn({1, queries, heads, dim}),
+                         .k = at::randn({1, keys, heads, dim}),
+                         .v = at::randn({1, keys, heads, dim}),
+                         .bias = {},
+                         .scale = {}};
+    if (trial % 2 == 1) input.bias = at::randn({1, heads, queries, keys});
+    CHECK(same_for_any_threads([&] { return attend(input, {}); }));
+  }
+}
+
+}  // namespace
+}  // namespace rushes
