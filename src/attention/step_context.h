@@ -3,7 +3,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,10 +34,41 @@ class Trace {
 /// ATen's scaled_dot_product_attention, `automatic` picks the fastest that can (today always sdpa).
 enum class AttentionBackend { automatic, reference, sdpa };
 
+/// What a model keeps from step to step of one clip: values made of conditions that stay the same (text,
+/// image), by those very tensors. Whoever owns the memo leaves the tensors he passes unchanged while it
+/// lives. Holds the last few values. For one thread.
+class StepMemo {
+ public:
+  /// The value that `make` gave when `owner` (a model) first asked with these tensors.
+  template <class Value, class Make>
+  std::shared_ptr<const Value> get(const void* owner, const std::vector<at::Tensor>& of, const Make& make) {
+    for (const Entry& entry : entries_) {
+      const auto same = [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); };
+      if (entry.owner == owner && std::equal(of.begin(), of.end(), entry.of.begin(), entry.of.end(), same)) {
+        return std::static_pointer_cast<const Value>(entry.value);
+      }
+    }
+    if (entries_.size() == kMost) entries_.erase(entries_.begin());
+    std::shared_ptr<const Value> made = std::make_shared<Value>(make());
+    entries_.push_back({owner, of, made});
+    return made;
+  }
+
+ private:
+  static constexpr size_t kMost = 4;  // two models (Wan 2.2) with a prompt and a negative prompt each
+  struct Entry {
+    const void* owner;
+    std::vector<at::Tensor> of;  // held, so that no other tensor can take their place in memory
+    std::shared_ptr<const void> value;
+  };
+  std::vector<Entry> entries_;
+};
+
 struct StepContext {
   int64_t step = 0;  // denoising step, from 0
   AttentionBackend attention = AttentionBackend::automatic;
   Trace* trace = nullptr;
+  StepMemo* memo = nullptr;  // of this clip; without one, models work everything out again each step
 
   /// Records `output` if someone listens.
   void note(const std::string& layer, const at::Tensor& output) const {

@@ -13,6 +13,7 @@ namespace {
 // diffusers' cross-attention takes the last 512 of all context tokens for text and those before for images
 // (WanAttnProcessor: "hardcoded for now").
 constexpr int64_t kTextTokens = 512;
+constexpr int64_t kKeepKeys = 4;  // the text's keys are kept for videos of up to this many times its tokens
 constexpr double kImageNormEps = 1e-5;  // WanImageEmbedding leaves FP32LayerNorm's default
 
 std::string block_name(size_t number) {
@@ -81,18 +82,28 @@ at::Tensor WanAttention::to_itself(const at::Tensor& x, const RopeTable& rope,
   return to_out_.forward(attend({q, k, heads(to_v_.forward(x)), {}, {}}, context).flatten(2));
 }
 
-at::Tensor WanAttention::to_text(const at::Tensor& x, const at::Tensor& text, const at::Tensor& image,
-                                 const StepContext& context) const {
-  at::Tensor q = to_q_.forward(x), k = to_k_.forward(text);
-  norm_q_.forward_(q);
+WanContextKeys WanAttention::keys(const at::Tensor& text, const at::Tensor& image) const {
+  WanContextKeys keys;
+  const at::Tensor k = to_k_.forward(text);
   norm_k_.forward_(k);
-  q = heads(q);
-  at::Tensor out = attend({q, heads(k), heads(to_v_.forward(text)), {}, {}}, context);
+  keys.k = heads(k);
+  keys.v = heads(to_v_.forward(text));
   if (image.defined()) {
-    at::Tensor image_k = add_k_.forward(image);
+    const at::Tensor image_k = add_k_.forward(image);
     norm_added_k_.forward_(image_k);
-    out = out + attend({q, heads(image_k), heads(add_v_.forward(image)), {}, {}}, context);
+    keys.image_k = heads(image_k);
+    keys.image_v = heads(add_v_.forward(image));
   }
+  return keys;
+}
+
+at::Tensor WanAttention::to_context(const at::Tensor& x, const WanContextKeys& keys,
+                                    const StepContext& context) const {
+  const at::Tensor flat_q = to_q_.forward(x);
+  norm_q_.forward_(flat_q);
+  const at::Tensor q = heads(flat_q);
+  at::Tensor out = attend({q, keys.k, keys.v, {}, {}}, context);
+  if (keys.image_k.defined()) out = out + attend({q, keys.image_k, keys.image_v, {}, {}}, context);
   return to_out_.forward(out.flatten(2));
 }
 
@@ -253,14 +264,34 @@ WanTransformer::Condition WanTransformer::embed_condition(const TransformerInput
     context.note("condition_embedder.image_embedder", image);
     all = at::cat({image, all}, 1);
   }
-  if (!config_.added_kv_proj_dim) return {all, {}};
+  if (!config_.added_kv_proj_dim) return {all, {}, {}};
   // As the reference cuts: text[total - 512:], where a negative start counts from the end as Python's slices
   // do.
   const int64_t total = all.size(1);
   int64_t images = total - kTextTokens;
   if (images < 0) images = std::max<int64_t>(0, images + total);
   const at::Tensor image = images > 0 ? all.narrow(1, 0, images) : at::Tensor();
-  return {all.narrow(1, images, total - images), image};
+  return {all.narrow(1, images, total - images), image, {}};
+}
+
+std::shared_ptr<const WanTransformer::Condition> WanTransformer::condition(const TransformerInputs& inputs,
+                                                                           int64_t tokens,
+                                                                           const StepContext& context) const {
+  // The text's keys are the same at every step. Beside a short video they are much of its work and worth
+  // their memory; beside a long one they are neither. A trace is to show every layer.
+  const bool keep = context.memo != nullptr && context.trace == nullptr &&
+                    kKeepKeys * inputs.encoder_hidden_states.size(1) >= tokens;
+  if (!keep) return std::make_shared<Condition>(embed_condition(inputs, context));
+  std::vector<at::Tensor> of{inputs.encoder_hidden_states};
+  if (inputs.encoder_hidden_states_image) of.push_back(*inputs.encoder_hidden_states_image);
+  return context.memo->get<Condition>(this, of, [&] {
+    const Condition embedded = embed_condition(inputs, context);
+    Condition kept;
+    for (const Block& block : blocks_) {
+      kept.keys.push_back(block.attn2.keys(embedded.text, embedded.image));
+    }
+    return kept;
+  });
 }
 
 // ---- forward
@@ -278,7 +309,10 @@ at::Tensor WanTransformer::run_block(size_t number, at::Tensor x, const Conditio
   x = add_gated(x, itself, m.part(gate));
 
   normed = block.norm2 ? block.norm2->forward(x) : x;
-  const at::Tensor text = block.attn2.to_text(normed, condition.text, condition.image, context);
+  const at::Tensor text = block.attn2.to_context(
+      normed,
+      condition.keys.empty() ? block.attn2.keys(condition.text, condition.image) : condition.keys[number],
+      context);
   x.add_(text);
 
   normed = modulate(block.norm3.forward_float(x), m.part(ffn_scale), m.part(ffn_shift), dtype_);
@@ -308,9 +342,9 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
   at::Tensor x = patch_embedding_.forward(given.to(device_, dtype_));  // [batch, tokens, dim]
   context.note("patch_embedding", x);
   const Time time = embed_time(inputs.timestep, given.size(0), context);
-  const Condition condition = embed_condition(inputs, context);
+  const auto conditions = condition(inputs, x.size(1), context);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    x = run_block(i, x, condition, time.blocks, rope, context);
+    x = run_block(i, x, *conditions, time.blocks, rope, context);
   }
 
   const WanModulation last = time.last.plus(scale_shift_table_);

@@ -35,6 +35,12 @@ struct WanModulation {
   WanModulation plus(const at::Tensor& table) const;
 };
 
+/// Keys and values of what cross-attention looks at: [batch, tokens, heads, head dim]. Those of images are
+/// undefined where there are none of their own.
+struct WanContextKeys {
+  at::Tensor k, v, image_k, image_v;
+};
+
 /// diffusers' WanAttention. Self-attention is given rotary positions, cross-attention other tokens.
 class WanAttention {
  public:
@@ -43,8 +49,8 @@ class WanAttention {
   /// x: [batch, tokens, dim] -> the same.
   at::Tensor to_itself(const at::Tensor& x, const RopeTable& rope, const StepContext& context) const;
   /// text: [batch, text tokens, dim]; image: the same of images, or undefined.
-  at::Tensor to_text(const at::Tensor& x, const at::Tensor& text, const at::Tensor& image,
-                     const StepContext& context) const;
+  WanContextKeys keys(const at::Tensor& text, const at::Tensor& image) const;
+  at::Tensor to_context(const at::Tensor& x, const WanContextKeys& keys, const StepContext& context) const;
 
  private:
   at::Tensor heads(const at::Tensor& x) const { return x.unflatten(2, {heads_, -1}); }
@@ -88,9 +94,11 @@ class WanTransformer : public Transformer {
     Linear ff_in, ff_out;
     at::Tensor pos_embed;  // [1, positions, image dim], or undefined
   };
-  /// What the blocks attend to beside themselves: [batch, tokens, dim] each; no images: undefined.
+  /// What the blocks attend to beside themselves: the embedded text and images, [batch, tokens, dim] each (no
+  /// images: undefined), or, where they are kept for the next step, the keys of each block instead.
   struct Condition {
     at::Tensor text, image;
+    std::vector<WanContextKeys> keys;
   };
 
   void check(const TransformerInputs& inputs) const;
@@ -100,6 +108,8 @@ class WanTransformer : public Transformer {
     WanModulation blocks, last;
   };
   Time embed_time(const at::Tensor& timestep, int64_t batch, const StepContext& context) const;
+  std::shared_ptr<const Condition> condition(const TransformerInputs& inputs, int64_t tokens,
+                                             const StepContext& context) const;
   Condition embed_condition(const TransformerInputs& inputs, const StepContext& context) const;
   at::Tensor embed_image(const at::Tensor& image) const;
   at::Tensor run_block(size_t number, at::Tensor x, const Condition& condition, const WanModulation& time,

@@ -122,5 +122,23 @@ TEST_CASE("a trace row holds shape, dtype and figures") {
   CHECK(trace.rows()[1].shape == std::vector<int64_t>{0, 3});
 }
 
+TEST_CASE("a memo makes a value once for the same tensors, and forgets the oldest") {
+  StepMemo memo;
+  int made = 0;
+  const int owner = 0, stranger = 0;
+  const at::Tensor a = at::ones({2}), b = at::ones({2});
+  const auto get = [&](const void* who, const std::vector<at::Tensor>& of) {
+    return *memo.get<int>(who, of, [&] { return ++made; });
+  };
+  CHECK(get(&owner, {a}) == 1);
+  CHECK(get(&owner, {a}) == 1);
+  CHECK(get(&owner, {b}) == 2);  // equal, but another tensor
+  CHECK(get(&owner, {a, b}) == 3);
+  CHECK(get(&stranger, {a}) == 4);
+  CHECK(get(&owner, {a}) == 1);
+  CHECK(get(&stranger, {b}) == 5);
+  CHECK(get(&owner, {a}) == 6);  // was the oldest of more than four
+}
+
 }  // namespace
 }  // namespace rushes

@@ -198,6 +198,23 @@ TEST_CASE("inputs are left as they are, samples do not mix, shapes may change be
   }
 }
 
+TEST_CASE("what is kept of the text changes no bit, and follows the text") {
+  const c10::InferenceMode inference;
+  at::manual_seed(33);
+  const TestFolder folder;
+  const auto model = small_model(folder);
+  TransformerInputs inputs = small_inputs(2), other = inputs;
+  other.encoder_hidden_states = at::randn({2, 7, 8});
+  StepMemo memo;
+  StepContext keeping;
+  keeping.memo = &memo;
+  for (int step = 0; step < 3; ++step) {
+    inputs.timestep = other.timestep = at::rand({2}).mul_(1000);
+    CHECK(at::equal(model->forward(inputs, keeping), model->forward(inputs, {})));
+    CHECK(at::equal(model->forward(other, keeping), model->forward(other, {})));
+  }
+}
+
 TEST_CASE("inputs that do not fit are all named") {
   const c10::InferenceMode inference;
   at::manual_seed(34);
