@@ -256,11 +256,15 @@ def refusals(rng):
     cases.append(({"spiece__model": spiece[:len(spiece) // 2]}, "T5Tokenizer", "SentencePiece"))
     cases.append(({"spiece__model": b"no protobuf"}, "T5Tokenizer", "SentencePiece"))
     cases.append(({"tokenizer_config__json": {}}, "T5Tokenizer", "neither"))
-    for files, class_name, words in cases:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as top:
+        jobs = []
+        for number, (files, class_name, _) in enumerate(cases):
+            folder = pathlib.Path(top) / str(number)
+            folder.mkdir()
             write(folder, **files)
-            got = run_driver("driver: tokenize", [{"folder": folder, "class": class_name, "max_length": 8, "texts": ["a"]}])
-            assert "error" in got[0] and words in got[0]["error"], f"{words}: {got[0]}"
+            jobs.append({"folder": str(folder), "class": class_name, "max_length": 8, "texts": ["a"]})
+        for (_, _, words), got in zip(cases, run_driver("driver: tokenize", jobs)):
+            assert "error" in got and words in got["error"], f"{words}: {got}"
     print(f"{len(cases)} unusable tokenizers refused by name")
 
 

@@ -97,7 +97,8 @@ def case(rng, folder):
 def refusals(rng, folder, model, inputs):
     wrong = {name: tensor.clone() for name, tensor in inputs.items()}
     wrong["input_ids"][0, -1] = rng.choice([model.config.vocab_size, -1])
-    expect("outside" in refused_probe(folder / "model", "text_encoder", wrong), "id outside the vocabulary")
+    message = refused_probe(folder / "model", "text_encoder", wrong)
+    expect(str(wrong["input_ids"][0, -1].item()) in message, f"id outside the vocabulary: {message}")
     path = folder / "model" / "text_encoder" / "config.json"
     plain = json.loads(path.read_text())
     for key, value in rng.sample([("novel_field", 1), ("is_decoder", True), ("feed_forward_proj", "gated-gelu-x"),
