@@ -46,9 +46,10 @@ function(rushes_torch_pch target)
   endif()
 endfunction()
 
-# rushes_tests(<room> LINK targets...): every tests/unit/<room>/*_test.cpp in one program, one CTest test.
+# rushes_tests(<room> [DRIVER] LINK targets...): every tests/unit/<room>/*_test.cpp in one program, one CTest test.
+# DRIVER: the program is only driven by other tests and holds none of its own.
 function(rushes_tests room)
-  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;DRIVER" "" "LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/unit/${room}/*_test.cpp")
   if(NOT sources)
     return()
@@ -58,7 +59,10 @@ function(rushes_tests room)
   if(ARG_TORCH)
     rushes_torch_pch(unit-${room})
   endif()
-  add_test(NAME unit-${room} COMMAND unit-${room} "~[gpu]" --order rand --rng-seed time
+  if(ARG_DRIVER)
+    return()
+  endif()
+  add_test(NAME unit-${room} COMMAND unit-${room} "~[gpu]~[.]" --order rand --rng-seed time
            WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   set_tests_properties(unit-${room} PROPERTIES LABELS unit TIMEOUT 900)
   # Cases tagged [gpu] print "skipped: no GPU" where there is none, and CTest then says so too.
