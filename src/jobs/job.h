@@ -53,7 +53,7 @@ struct Job {
 struct JobOverrides {
   std::vector<std::pair<std::string, std::string>> set;  // --set a.b=v, in order
   bool device_elsewhere = false;  // plan: the device is that of another machine and need not be here
-  std::string date;               // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
+  std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
 };
 
 /// Everything needed to start, validated whole.
