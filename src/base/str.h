@@ -6,11 +6,10 @@
 
 namespace rushes {
 
-/// The values written one after the other, as `<<` writes them. (Constrained, so that it is chosen over c10::str, which
-/// is found too where one of the values is c10's.)
+/// The values written one after the other, as `<<` writes them. (Constrained, so that it is chosen over
+/// c10::str, which is found too where one of the values is c10's.)
 template <class... Values>
-  requires true
-std::string str(const Values&... values) {
+requires true std::string str(const Values&... values) {
   std::ostringstream out;
   (out << ... << values);
   return std::move(out).str();

@@ -6,8 +6,8 @@
 #include "models/encoders/umt5.h"
 #include "models/schedulers/flow_match_euler.h"
 #include "models/schedulers/unipc.h"
-#include "models/vaes/wan_vae.h"
 #include "models/tokenizers/t5.h"
+#include "models/vaes/wan_vae.h"
 
 namespace rushes {
 namespace {

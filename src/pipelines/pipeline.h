@@ -101,7 +101,8 @@ class Blueprint {
 };
 
 /// Finds the pipeline by model_index.json's _class_name; checks every component's class and config; loads no
-/// weights. `normalize_nfc`: Unicode normalisation form C, given by whoever has ICU (see models/tokenizers/icu).
+/// weights. `normalize_nfc`: Unicode normalisation form C, given by whoever has ICU (see
+/// models/tokenizers/icu).
 std::unique_ptr<Blueprint> make_blueprint(const ModelDir& model, NormalizeNfc normalize_nfc);
 
 }  // namespace rushes

@@ -1,6 +1,9 @@
 // Tokenizers made here by hand, so that each expected id can be told from the file. What the reference
 // libraries make of random vocabularies and texts is held by tests/oracle/test_tokenizer.py.
 
+// ATen before Catch: both have a macro CHECK, and the one wanted here is the later.
+#include <ATen/ATen.h>
+
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <random>

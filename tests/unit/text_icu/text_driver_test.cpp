@@ -2,6 +2,9 @@
 // thousands of texts through one process. RUSHES_TEXTS_IN names a JSON file of work, RUSHES_TEXTS_OUT that of
 // results.
 
+// ATen before Catch: both have a macro CHECK, and the one wanted here is the later.
+#include <ATen/ATen.h>
+
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
