@@ -157,7 +157,7 @@ TEST_CASE("tokenizer: ten megabytes take seconds") {
     CHECK(ids.cut);
     CHECK(ids.input_ids.size() == 512);
     CHECK(ids.input_ids.back() == 1);
-    CHECK(timer.seconds() < 30);
+    CHECK(timer.seconds() < 60);  // one or two where nothing else runs
   }
 }
 
