@@ -212,7 +212,12 @@ TEST_CASE("Header bombs cost neither the stack nor memory") {
   for (int i = 0; i < 5'000'000; ++i)
     wide += ",1";
   CHECK_THAT(refused_header(wide + "]}}", 0), Contains("more than 32 numbers"));
-  CHECK(peak_kib() - before < 400 * 1024);
+#ifdef __SANITIZE_ADDRESS__
+  constexpr long kMost = 1024 * 1024;  // freed memory stays in quarantine
+#else
+  constexpr long kMost = 400 * 1024;
+#endif
+  CHECK(peak_kib() - before < kMost);
 }
 
 TEST_CASE("Random damage to a file gives an error or a file whose tensors lie inside") {

@@ -1,0 +1,117 @@
+"""`rushes run` as a user starts it: alone, or under mpirun, in a process group that can be looked at and killed."""
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+
+def binary():
+    return os.environ.get("RUSHES_BINARY") or str(pathlib.Path(__file__).resolve().parents[3] / "build" / "rushes")
+
+
+def _children(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def _name(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+class Launch:
+    """One command that is running."""
+
+    def __init__(self, command, log, environment=None):
+        self.log = log
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "RUSHES_THREADS": "1", **(environment or {})}
+        with open(log, "w") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                            env=environment, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def ranks(self):
+        """Pids of the rushes processes below (or at) the command."""
+        found, queue = [], [self.pid]
+        while queue:
+            pid = queue.pop()
+            if _name(pid) == "rushes":
+                found.append(pid)
+            queue += _children(pid)
+        return sorted(found)
+
+    def group(self):
+        """Every live process that the command started (mpirun gives each rank a group of its own; the session stays)."""
+        pids = []
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] not in "ZX" and int(fields[3]) == self.pid:
+                pids.append(int(entry.name))
+        return pids
+
+    def kill(self, pids, number=signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+    def wait(self, timeout=300):
+        """The exit code; everything is killed and an error raised where it takes longer."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill(self.group())
+            raise AssertionError(f"still running after {timeout} s; its log ends with\n{self.text()[-3000:]}") from None
+
+    def text(self):
+        return pathlib.Path(self.log).read_text(errors="replace")
+
+    def wait_until(self, ready, timeout=60):
+        """Waits until ready() holds; False where the command ended first."""
+        end = time.monotonic() + timeout
+        while not ready():
+            if self.process.poll() is not None:
+                return False
+            if time.monotonic() > end:
+                self.kill(self.group())
+                raise AssertionError(f"waited {timeout} s in vain; the log ends with\n{self.text()[-3000:]}")
+            time.sleep(0.005)
+        return True
+
+
+_counter = 0
+
+
+def launch(job, *options, ranks=1, environment=None, mpi=True):
+    """Starts `mpirun -n ranks rushes run job options`; mpi=False (one rank): without mpirun."""
+    global _counter
+    _counter += 1
+    command = [binary(), "run", str(job), *options]
+    if mpi:
+        command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *command]
+    log = pathlib.Path(job).parent / f"log-{_counter}.txt"
+    return Launch(command, log, environment)
+
+
+def run(job, *options, code=0, **how):
+    """Runs to the end, checks the exit code, returns the output."""
+    started = launch(job, *options, **how)
+    got = started.wait()
+    if got != code:
+        raise AssertionError(f"exit code {got}, should be {code}:\n{started.text()[-4000:]}")
+    return started.text()
