@@ -59,16 +59,14 @@ void check_writable(const fs::path& root) {
 
 std::string start_text(const Start& start) {
   std::string states;
-  nlohmann::json attempts = nlohmann::json::object();
+  nlohmann::json attempts = nlohmann::json::object(), again = nlohmann::json::object();
   for (size_t i = 0; i < start.ledger.size(); ++i) {
     states += static_cast<char>('0' + static_cast<int>(start.ledger[i].state));
     if (start.ledger[i].attempts > 0) attempts[str(i)] = start.ledger[i].attempts;
+    if (!start.ledger[i].why.empty()) again[str(i)] = start.ledger[i].why;
   }
-  return nlohmann::json{{"code", start.code},
-                        {"run", start.run},
-                        {"digest", start.digest},
-                        {"states", states},
-                        {"attempts", attempts}}
+  return nlohmann::json{{"code", start.code}, {"run", start.run},     {"digest", start.digest},
+                        {"states", states},   {"attempts", attempts}, {"again", again}}
       .dump();
 }
 
@@ -83,6 +81,9 @@ Start start_from(const std::string& text) {
   }
   for (const auto& [index, attempts] : json.at("attempts").items()) {
     start.ledger.at(std::stoul(index)).attempts = attempts.get<int64_t>();
+  }
+  for (const auto& [index, why] : json.at("again").items()) {
+    start.ledger.at(std::stoul(index)).why = why.get<std::string>();
   }
   return start;
 }

@@ -247,7 +247,9 @@ Tally JobRun::tally() const {
   Tally tally;
   std::vector<std::string> ignored;
   for (size_t i = 0; i < job_.items.size(); ++i) {
-    const LedgerEntry now = look_up(job_.items[i], *folder_, job_.job, rules_, ignored);
+    LedgerRules rules = rules_;
+    rules.verify = !start_.ledger[i].why.empty();
+    const LedgerEntry now = look_up(job_.items[i], *folder_, job_.job, rules, ignored);
     const bool tried =
         now.attempts > start_.ledger[i].attempts;  // and failed, by another run over this folder
     if (now.state == ItemState::done) {

@@ -117,7 +117,10 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
     // Tried by another run since this one began: not again.
     return now.state != ItemState::todo || now.attempts > parts_.ledger[index].attempts;
   };
-  const auto look = [&] { return look_up(item, parts_.folder, parts_.job.job, parts_.rules, known); };
+  LedgerRules rules = parts_.rules;
+  rules.verify =
+      !parts_.ledger[index].why.empty();  // found damaged when the run began: perhaps by its bytes only
+  const auto look = [&] { return look_up(item, parts_.folder, parts_.job.job, rules, known); };
   if (settled(look())) return Answer::settled;
   if (!parts_.claims.take(item.id)) {
     if (!parts_.claims.free_if_dead(item.id) || !parts_.claims.take(item.id)) return Answer::busy;

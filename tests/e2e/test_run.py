@@ -10,7 +10,7 @@ import sys
 import time
 
 from e2e.support import (assert_clean, binary, digests, done_counts, events, expect, launch, listing, main, no_processes,
-                         records, run, write_job)
+                         poisoned, records, run, write_job)
 
 
 def ids(count):
@@ -128,7 +128,8 @@ def case_bad_jobs_end_with_2_and_write_nothing(folder, model):
 
 def case_a_failing_item_is_recorded_and_the_rest_go_on(folder, model):
     rows = [{"id": f"clip-{i}", "prompt": "x", "seed": i, "num_frames": 1} for i in range(4)]
-    rows[1]["guidance_scale"] = 1e38  # accepted by the job, but the latents overflow
+    rows[1]["prompt"] = "poison"
+    model = poisoned(model, folder / "poisoned")
     job = write_job(folder, model, rows=rows)
     out = folder / "out"
     text = run(job, ranks=2, code=4)
@@ -136,9 +137,9 @@ def case_a_failing_item_is_recorded_and_the_rest_go_on(folder, model):
     found = records(out)
     expect({name: record["status"] for name, record in found.items()} ==
            {"clip-0": "done", "clip-1": "failed", "clip-2": "done", "clip-3": "done"}, "wrong records")
-    expect("NaN or infinity" in found["clip-1"]["error"] and found["clip-1"]["attempts"] == 1, f"{found['clip-1']}")
+    expect("NaN" in found["clip-1"]["error"] and found["clip-1"]["attempts"] == 1, f"{found['clip-1']}")
     lines = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
-    expect(len(lines) == 1 and lines[0]["id"] == "clip-1" and lines[0]["guidance_scale"] == 1e38, f"{lines}")
+    expect(len(lines) == 1 and lines[0]["id"] == "clip-1" and lines[0]["prompt"] == "poison", f"{lines}")
     for attempts in (2, 3, 3):  # two retries, then it is left alone
         run(job, mpi=False, code=4)
         expect(records(out)["clip-1"]["attempts"] == attempts, f"{records(out)['clip-1']['attempts']} attempts")
@@ -153,18 +154,18 @@ def case_a_failing_item_is_recorded_and_the_rest_go_on(folder, model):
     run(again, mpi=False, code=4)
     expect(records(folder / "again")["clip-1"]["request_hash"] == found["clip-1"]["request_hash"], "another request")
     # A failed request may be replaced by a good one: nothing was made that could be lost.
-    rows[1]["guidance_scale"] = 2.0
+    rows[1]["prompt"] = "a blue square"
     run(write_job(folder, model, rows=rows), mpi=False)
     assert_clean(out, [row["id"] for row in rows])
     expect(not (out / "failed.jsonl").exists(), "failed.jsonl stayed")
 
 
 def case_signals_stop_after_the_step(folder, model):
-    whole = write_job(folder, model, count=4, name="whole", output="whole", steps=30)
+    whole = write_job(folder, model, count=4, name="whole", output="whole", steps=300)
     run(whole, mpi=False)
     for number, mpi in ((signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, True)):
         name = f"stop-{number.name}"
-        job = write_job(folder, model, count=4, name=name, output=name, steps=30)
+        job = write_job(folder, model, count=4, name=name, output=name, steps=300)
         out = folder / name
         started = launch(job, ranks=2, mpi=mpi)
         made = started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1)
@@ -199,9 +200,9 @@ def case_restarts_without_progress_end_with_4(folder, model):
 
 
 def case_two_runs_share_one_folder(folder, model):
-    alone = write_job(folder, model, count=8, name="alone", output="alone", steps=10)
+    alone = write_job(folder, model, count=8, name="alone", output="alone", steps=1000)
     run(alone, mpi=False)
-    job = write_job(folder, model, count=8, steps=10)
+    job = write_job(folder, model, count=8, steps=1000)
     out = folder / "out"
     runs = [launch(job, mpi=False), launch(job, ranks=2)]
     codes = [started.wait() for started in runs]
@@ -215,7 +216,7 @@ def case_two_runs_share_one_folder(folder, model):
 
 
 def case_fresh_goes_on_after_a_stop(folder, model):
-    job = write_job(folder, model, count=4, steps=30)
+    job = write_job(folder, model, count=4, steps=200)
     out = folder / "out"
     run(job, mpi=False)
     before = digests(out)
@@ -234,7 +235,8 @@ def case_fresh_goes_on_after_a_stop(folder, model):
 
 
 def case_status_reads_it_from_outside(folder, model):
-    job = write_job(folder, model, count=3, steps=60)
+    rows = [{"id": name, "prompt": "x", "seed": 1, "height": 128, "width": 128, "num_frames": 17} for name in ids(3)]
+    job = write_job(folder, model, rows=rows, steps=1000)
     out = folder / "out"
     started = launch(job, ranks=2)
     seen = []
@@ -243,7 +245,7 @@ def case_status_reads_it_from_outside(folder, model):
         done = subprocess.run([binary(), "status", str(out)], capture_output=True, text=True, timeout=60)
         if done.returncode == 0:
             seen.append(done.stdout)
-        return done.returncode == 0 and " running" in done.stdout and "/60" in done.stdout
+        return done.returncode == 0 and "denoising" in done.stdout and "/1000" in done.stdout
     expect(started.wait_until(status), f"never seen running:\n{''.join(seen[-3:])}")
     expect("3 items" in seen[-1] and "rank " in seen[-1] and "clip-" in seen[-1] and "denoising" in seen[-1], seen[-1])
     watch = subprocess.run([binary(), "status", str(out), "--watch"], capture_output=True, text=True, timeout=120)
@@ -281,7 +283,7 @@ def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
         print(f"  skipped: no small file system can be mounted here ({mounted.stderr.strip()})")
         return
     try:
-        job = write_job(folder, model, count=4, output="disk/out", steps=30)
+        job = write_job(folder, model, count=4, output="disk/out", steps=300)
         out = disk / "out"
         started = launch(job, ranks=2)
         expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1), started.text())

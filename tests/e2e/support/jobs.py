@@ -1,5 +1,9 @@
 """A tiny random Wan model, and jobs for it."""
 import json
+import shutil
+
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from oracle.support import Rng
 from oracle.test_wan_pipeline import random_pipeline, save_pipeline
@@ -15,6 +19,19 @@ def expect(condition, message):
 def tiny_model(folder):
     """A WanPipeline of a few thousand random parameters, always the same one; a step takes milliseconds."""
     return save_pipeline(random_pipeline(Rng("e2e")), folder)
+
+
+def poisoned(model, folder, word="poison"):
+    """A copy of the model whose clips are NaN for prompts with `word`: the embeddings of tokens only it has are."""
+    shutil.copytree(model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    only = set(tokenizer(word).input_ids) - {token for text in WORDS for token in tokenizer(text).input_ids}
+    expect(only, f"every token of '{word}' occurs in other prompts")
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["shared.weight"][sorted(only)] = float("nan")
+    save_file(tensors, weights)
+    return folder
 
 
 def write_job(folder, model, count=6, name="job", output="out", rows=None, steps=4, save=("video", "latents", "frames"), **more):

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""`tools/run` as a user starts it: the demo's model, signals, exit codes."""
+import os
+import pathlib
+import signal
+import sys
+import time
+
+from e2e.support import (Launch, assert_clean, digests, done_counts, events, expect, main, no_processes, write_job)
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODEL = ROOT / "datasets" / "shapes" / "checkpoint"
+IDS = ["one", "two", "three", "four"]
+COLOURS = ["red", "blue", "green", "yellow"]
+
+
+def shapes_job(folder, name, steps=40):
+    rows = [{"id": key, "prompt": f"a {colour} circle moving left on a black background", "seed": 7, "height": 64,
+             "width": 64, "num_frames": 17} for key, colour in zip(IDS, COLOURS)]
+    return write_job(folder, MODEL, name=name, output=name, rows=rows, steps=steps, save=("video",))
+
+
+def start(*arguments, log):
+    return Launch([str(ROOT / "tools" / "run"), *map(str, arguments)], log)
+
+
+def case_runs_a_batch(folder, _):
+    job = shapes_job(folder, "whole", steps=4)
+    started = start(job, "-n", 2, log=folder / "log.txt")
+    expect(started.wait() == 0, started.text())
+    expect(str(folder / "whole" / "videos") in started.text(), f"does not say where the videos are:\n{started.text()}")
+    assert_clean(folder / "whole", IDS)
+    no_processes(started)
+
+
+def case_signals_end_with_75_and_the_same_command_goes_on(folder, _):
+    expect(start(shapes_job(folder, "whole"), log=folder / "whole.txt").wait() == 0, "the unbroken run failed")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        name = number.name
+        job, out = shapes_job(folder, name), folder / name
+        started = start(job, "-n", 2, log=folder / f"{name}.txt")
+        ready = started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1)
+        expect(ready, started.text())
+        os.kill(started.pid, number)
+        code = started.wait(60)
+        expect(code == 75, f"{name}: exit code {code}:\n{started.text()}")
+        expect(0 < len(events(out, "item_done")) < len(IDS), f"{name}: {len(events(out, 'item_done'))} items were done")
+        no_processes(started)
+        again = start(job, "-n", 2, log=folder / f"{name}-again.txt")
+        expect(again.wait() == 0, again.text())
+        assert_clean(out, IDS)
+        expect(set(done_counts(out).values()) == {1}, f"{name}: {done_counts(out)}")
+        expect(digests(out) == digests(folder / "whole"), f"{name}: other files than an unbroken run's")
+
+
+def case_killed_itself_it_leaves_no_ranks(folder, _):
+    job, out = shapes_job(folder, "out"), folder / "out"
+    started = start(job, "-n", 2, log=folder / "log.txt")
+    expect(started.wait_until(lambda: (out / "events.jsonl").exists() and events(out, "item_started")), started.text())
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait(60)
+    end = time.monotonic() + 30
+    while ranks_of(job):
+        expect(time.monotonic() < end, f"ranks run on after tools/run was killed: {ranks_of(job)}")
+        time.sleep(0.05)
+    again = start(job, log=folder / "again.txt")
+    expect(again.wait() == 0, again.text())
+    assert_clean(out, IDS)
+
+
+def ranks_of(job):
+    """Pids of the processes, of whatever session, that run this job file."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if str(job).encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+def case_wrong_calls_end_with_2(folder, _):
+    job = shapes_job(folder, "job")
+    wrong = {"no job": [], "no ranks": [job, "-n", "0"], "words for ranks": [job, "-n", "two"], "no number": [job, "-n"],
+             "no such file": [folder / "none.yaml"], "an unknown option": [job, "--frsh"]}
+    for number, (name, arguments) in enumerate(wrong.items()):
+        started = start(*arguments, log=folder / f"log-{number}.txt")
+        code = started.wait(120)
+        expect(code == 2, f"{name}: exit code {code}:\n{started.text()}")
+    expect(not (folder / "job").exists(), "a wrong call made the output folder")
+
+
+if __name__ == "__main__":
+    build = pathlib.Path(os.environ.get("RUSHES_BUILD", ROOT / "build"))
+    if build != ROOT / "build" or not (build / ".configured").exists():
+        print("skipped: tools/run builds and runs build/rushes, and this is another build")
+        sys.exit(0)
+    sys.exit(main(__name__, needs_model=False))
