@@ -8,6 +8,7 @@ Writes DIR/frames/<id>/00000.png ... and DIR/items/<id>.json, as Rushes does, an
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,24 @@ def load_pipeline(folder, shift):
     return pipeline
 
 
-def make_clip(pipeline, prompt, seed, arguments):
+@dataclass
+class Settings:
+    steps: int
+    guidance: float
+    max_sequence_length: int
+
+
+def make_clip(pipeline, prompt, seed, settings):
+    """uint8 [frames, height, width, 3]"""
     result = pipeline(
         prompt=prompt,
         negative_prompt="",
         height=generate.SIZE,
         width=generate.SIZE,
         num_frames=generate.FRAMES,
-        num_inference_steps=arguments.steps,
-        guidance_scale=arguments.guidance,
-        max_sequence_length=arguments.max_sequence_length,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        max_sequence_length=settings.max_sequence_length,
         generator=torch.Generator("cpu").manual_seed(seed),
         output_type="np",
     )
@@ -75,9 +84,10 @@ def main():
     pipeline = load_pipeline(arguments.checkpoint, arguments.shift)
     lines = read_lines(arguments.prompts)[: arguments.limit]
     start = time.monotonic()
+    settings = Settings(arguments.steps, arguments.guidance, arguments.max_sequence_length)
     for line in lines:
         seed = line.get("seed", arguments.seed)
-        write_item(arguments.output, line["id"], line["prompt"], seed, make_clip(pipeline, line["prompt"], seed, arguments))
+        write_item(arguments.output, line["id"], line["prompt"], seed, make_clip(pipeline, line["prompt"], seed, settings))
     print(f"{(time.monotonic() - start) / len(lines):.1f} s a clip")
     print_summary(summarise(check_clips(clips_of(arguments.output))))
 
