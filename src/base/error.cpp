@@ -2,8 +2,9 @@
 
 namespace rushes {
 
-void fail_check(const char* condition, const std::string& message, const std::source_location& where) {
-  std::string text = str(where.file_name(), ":", where.line(), " (", where.function_name(), "): ", condition);
+void fail_check(const char* condition, const std::string& message, const char* file, int line,
+                const char* function) {
+  std::string text = str(file, ":", line, " (", function, "): ", condition);
   if (!message.empty()) text += ": " + message;
   throw InternalError(text);
 }

@@ -2,7 +2,6 @@
 // The two roots of every failure: what the user, a file or the machine got wrong (UserError), and what we got
 // wrong (InternalError). A third type is no failure: StoppedEarly, the answer to a signal or a time limit.
 
-#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -62,15 +61,15 @@ template <class... Values>
   throw UserError(::rushes::str(values...));
 }
 
-[[noreturn]] void fail_check(const char* condition, const std::string& message,
-                             const std::source_location& where);
+[[noreturn]] void fail_check(const char* condition, const std::string& message, const char* file, int line,
+                             const char* function);
 
 }  // namespace rushes
 
 /// Holds what only a bug can break; the values go into the message: RUSHES_CHECK(a == b, "a=", a, " b=", b).
-#define RUSHES_CHECK(condition, ...)                                                                 \
-  do {                                                                                               \
-    if (!(condition)) [[unlikely]] {                                                                 \
-      ::rushes::fail_check(#condition, ::rushes::str(__VA_ARGS__), std::source_location::current()); \
-    }                                                                                                \
+#define RUSHES_CHECK(condition, ...)                                                              \
+  do {                                                                                            \
+    if (!(condition)) [[unlikely]] {                                                              \
+      ::rushes::fail_check(#condition, ::rushes::str(__VA_ARGS__), __FILE__, __LINE__, __func__); \
+    }                                                                                             \
   } while (false)

@@ -184,7 +184,6 @@ void Progress::take_event(const nlohmann::json& event) {
   flops_.erase(at);
   if (time > first_start_ && first_start_ > 0) view_.flops_per_second = done_flops_ / (time - first_start_);
   ++(name == "item_done" ? view_.done : view_.failed);
-  if (live_) return;
   const auto seconds = event.find("seconds");
   const std::string took = seconds != event.end() && seconds->is_number()
                                ? str(" in ", fixed(seconds->get<double>(), 1), " s")

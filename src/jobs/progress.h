@@ -44,8 +44,8 @@ std::string draw(const ProgressView& view, size_t columns, size_t lines);
 /// The statuses in the owners' files, in the order of rank.
 std::vector<OwnerStatus> read_owners(const OutputFolder& folder);
 
-/// Follows events.jsonl from a thread of rank 0: live lines on a terminal (RUSHES_TERMINAL=1, or stderr is
-/// one), else one plain line an item.
+/// Follows events.jsonl from a thread of rank 0: one line an item, and on a terminal (RUSHES_TERMINAL=1, or
+/// stderr is one) live lines below them.
 class Progress {
  public:
   /// `view`: counts so far. Work that other runs do on the same folder counts as well.

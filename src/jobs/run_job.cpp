@@ -234,6 +234,11 @@ void JobRun::work() {
     });
   }
   round(Round::ordinary);
+  if (!trouble_.empty()) {
+    // The others may have nothing left but what this rank has claimed: without it they would wait for ever.
+    writer.reset();
+    code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
+  }
   // Whatever dies from here on dies alone: rank 0 tries the items that have cost processes their lives, one
   // by one, while no other rank of this world has anything to lose.
   world_.agree(code);

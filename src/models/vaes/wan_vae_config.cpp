@@ -122,8 +122,9 @@ WanVaeConfig parse_wan_vae(const nlohmann::json& config, const std::string& wher
       bounded(fields, "scale_factor_spatial", fields.optional_integer("scale_factor_spatial", 8),
               c.spatial_factor() * c.patch_size, 1, 1024);
   check_channels(fields, c);
-  fields.only("clip_output", true);  // later versions can leave the video unclamped
-  fields.harmless({"dropout"});
+  // clip_output: Wan 2.2's published config says false; diffusers knows no such field and clamps all the
+  // same.
+  fields.harmless({"dropout", "clip_output"});
   fields.finish();
   return c;
 }

@@ -45,10 +45,12 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
   if (batch.guided()) batch.negative_prompt_embeds = batch.negative_prompt_embeds.to(dtype);
   const at::Tensor& timesteps = batch.schedule->timesteps();
   const int64_t steps = timesteps.size(0);
+  StepMemo memo;  // what the models make of the text is the same at every step
   for (int64_t step = 0; step < steps; ++step) {
     context.stop.check("a denoising step");
     const Timer timer;
-    const StepContext step_context{.step = step, .attention = parts_.attention, .trace = nullptr};
+    const StepContext step_context{
+        .step = step, .attention = parts_.attention, .trace = nullptr, .memo = &memo};
     const at::Tensor noise = predict(batch, timesteps[step], step_context);
     batch.latents = batch.schedule->step(noise, batch.latents);
     if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());
