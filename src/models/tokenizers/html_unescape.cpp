@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <vector>
 
+#include "models/tokenizers/mojibake_codecs.h"
 #include "models/tokenizers/utf8.h"
 
 namespace rushes {
@@ -33,18 +35,11 @@ bool is_alphanumeric(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-// What numbers 0x80 to 0x9F mean in HTML: Windows-1252 (0: themselves).
-constexpr char32_t kWindows1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
-                                       0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
-                                       0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
-                                       0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
-
 void append_number(std::string& out, char32_t number) {
   if (number == 0 || (number >= 0xD800 && number <= 0xDFFF) || number > 0x10FFFF) {
     append_utf8(out, 0xFFFD);
   } else if (number >= 0x80 && number <= 0x9F) {
-    const char32_t meant = kWindows1252[number - 0x80];
-    append_utf8(out, meant == 0 ? number : meant);
+    append_utf8(out, mojibake::windows_1252(number));  // which is what HTML means by them
   } else if (number == 0x0D ||
              !(number < 0x09 || number == 0x0B || (number >= 0x0E && number <= 0x1F) || number == 0x7F ||
                (number >= 0xFDD0 && number <= 0xFDEF) || (number & 0xFFFE) == 0xFFFE)) {
@@ -119,6 +114,34 @@ size_t read_ftfy(std::string_view text, size_t at, std::string& out) {
   return end;
 }
 
+/// "&amp;amp;": a '&' and the ends of the references after it that each stand for a '&'. They are of one
+/// kind, names or numbers, so that what stands around sees the same letter or '#' whichever of them is next.
+struct Nest {
+  size_t begin = 0;
+  std::vector<size_t> layers;
+};
+
+/// All references in the text. One that is no '&' is a nest without layers.
+std::vector<Nest> find_nests(std::string_view text) {
+  std::vector<Nest> nests;
+  for (size_t at = text.find('&'); at != std::string_view::npos; at = text.find('&', at)) {
+    Nest nest{at, {}};
+    const auto is_number = [text](size_t before) { return text[before + 1] == '#'; };
+    std::string meant;
+    size_t end = read_ftfy(text, at, meant);
+    const bool reference = end != at;
+    while (end != at && meant == "&" && is_number(at) == is_number(nest.begin)) {
+      nest.layers.push_back(end);
+      at = end - 1;  // the semicolon has the '&' 's place
+      meant.clear();
+      end = read_ftfy(text, at, meant);
+    }
+    ++at;
+    if (reference) nests.push_back(std::move(nest));
+  }
+  return nests;
+}
+
 }  // namespace
 
 std::string html_unescape(std::string_view text) {
@@ -137,23 +160,34 @@ std::string html_unescape(std::string_view text) {
   return out;
 }
 
-std::string ftfy_unescape(std::string_view text, bool to_the_end) {
-  std::string source(text), out;
-  out.reserve(source.size());
-  for (size_t at = 0; at < source.size();) {
-    const size_t before = out.size();
-    const size_t end = source[at] == '&' ? read_ftfy(source, at, out) : at;
+std::string ftfy_unescape(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text[at] == '&' ? read_ftfy(text, at, out) : at;
     if (end == at) {
-      out.push_back(source[at++]);
-      continue;
-    }
-    at = end;
-    if (to_the_end && out.size() == before + 1 && out.back() == '&') {
-      out.pop_back();
-      source[--at] = '&';
+      out.push_back(text[at++]);
+    } else {
+      at = end;
     }
   }
   return out;
+}
+
+std::string skip_nested_references(std::string text) {
+  const std::vector<Nest> nests = find_nests(text);
+  size_t passes = nests.empty() ? 0 : text.size();
+  for (const Nest& nest : nests) {
+    passes = std::min(passes, nest.layers.size() < 3 ? 0 : nest.layers.size() - 2);
+  }
+  if (passes == 0) return text;
+  std::string out;
+  size_t at = 0;
+  for (const Nest& nest : nests) {
+    out.append(text, at, nest.begin + 1 - at);
+    at = nest.layers[passes - 1];
+  }
+  return out.append(text, at);
 }
 
 }  // namespace rushes

@@ -11,9 +11,12 @@ namespace rushes {
 std::string html_unescape(std::string_view text);
 
 /// ftfy's milder form: only references that end in a semicolon, and besides the names of some letters in
-/// capitals
-/// ("&EACUTE;"). With `to_the_end` a '&' that appears may begin the next reference at once, so that
-/// "&amp;amp;lt;" takes one pass.
-std::string ftfy_unescape(std::string_view text, bool to_the_end);
+/// capitals ("&EACUTE;").
+std::string ftfy_unescape(std::string_view text);
+
+/// Where nothing is left to unescape but '&'s written three and more times over ("&amp;amp;amp;lt;"): the
+/// text after as many passes of ftfy_unescape as leave each of them twice over at least. Else the text
+/// itself.
+std::string skip_nested_references(std::string text);
 
 }  // namespace rushes

@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "models/tokenizers/html_unescape.h"
+#include "models/tokenizers/mojibake.h"
+#include "models/tokenizers/mojibake_codecs.h"
 #include "models/tokenizers/unicode.h"
 #include "models/tokenizers/utf8.h"
 
@@ -14,12 +16,6 @@ namespace {
 
 // ftfy looks at lines one by one, and at no more than this many characters at once.
 constexpr size_t kSegmentCharacters = 1000000;
-
-// Bytes 0x80 to 0x9F in Windows-1252; the five that it leaves open stay.
-constexpr char32_t kWindows1252[32] = {0x20AC, 0x81,   0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
-                                       0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0x8D,   0x017D, 0x8F,
-                                       0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
-                                       0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D,   0x017E, 0x0178};
 
 struct Ligature {
   char32_t from;
@@ -70,7 +66,7 @@ std::string fix_characters(std::string_view text) {
     } else if (c < 0x80) {
       out.push_back(static_cast<char>(c));
     } else {
-      if (c < 0xA0) c = kWindows1252[c - 0x80];
+      if (c < 0xA0) c = mojibake::windows_1252(c);
       if (const std::string_view open = ligature(c); !open.empty()) {
         put_plain(open);
       } else if (c == 0x3000) {
@@ -131,18 +127,14 @@ std::string to_nfc(std::string text, const NormalizeNfc& normalize_nfc) {
 
 /// ftfy's fix_and_explain: all fixers, until nothing changes.
 std::string fix_segment(std::string text, bool unescape, const NormalizeNfc& normalize_nfc) {
-  for (bool first = true;; first = false) {
-    // After the first round no ESC is left, so that decoding references to the end at once comes to the same.
-    std::string fixed = unescape ? ftfy_unescape(text, /*to_the_end=*/!first) : text;
-    fixed = to_nfc(remove_controls(fix_characters(fixed)), normalize_nfc);
+  while (true) {
+    const std::string plain = unescape ? ftfy_unescape(text) : text;
+    std::string fixed = to_nfc(remove_controls(fix_characters(fix_encoding(plain))), normalize_nfc);
     if (fixed == text) return text;
-    text = std::move(fixed);
+    // Where only references changed the next rounds will do no more, so that those of deep nests are passed
+    // over.
+    text = fixed == plain ? skip_nested_references(std::move(fixed)) : std::move(fixed);
   }
-}
-
-/// Python's str.isspace, which besides white space knows the four separators U+001C to U+001F.
-bool is_python_space(char32_t c) {
-  return is_white_space(c) || (c >= 0x1C && c <= 0x1F);
 }
 
 std::string_view strip(std::string_view text) {

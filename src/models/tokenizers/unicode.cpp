@@ -112,8 +112,16 @@ bool is_white_space(char32_t c) {
          c == 0x3000;
 }
 
+bool is_python_space(char32_t c) {
+  return is_white_space(c) || (c >= 0x1C && c <= 0x1F);
+}
+
 bool is_word_character(char32_t c) {
   return row_of(kWordRanges, c) != nullptr;
+}
+
+bool is_letter_or_number(char32_t c) {
+  return row_of(kLettersAndNumbers, c) != nullptr;
 }
 
 bool is_decimal_digit(char32_t c) {

@@ -8,8 +8,12 @@ namespace rushes {
 
 /// The property White_Space: what Rust's char::is_whitespace and the regex \s mean.
 bool is_white_space(char32_t c);
+/// Python's str.isspace and the \s of its module re, which besides know the four separators U+001C to U+001F.
+bool is_python_space(char32_t c);
 /// Rust's regex \w: letters, marks, decimal digits, connector punctuation, joiners.
 bool is_word_character(char32_t c);
+/// Categories L and N: the \w of Python's module re, but for '_'.
+bool is_letter_or_number(char32_t c);
 /// Category Nd.
 bool is_decimal_digit(char32_t c);
 /// The character in lower case as UTF-8, or "" where it has no other.

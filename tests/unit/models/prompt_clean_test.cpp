@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "models/tokenizers/html_unescape.h"
+#include "models/tokenizers/mojibake_codecs.h"
 
 using namespace rushes;
 
@@ -39,6 +40,42 @@ TEST_CASE("prompt cleaning: character references") {
   CHECK(html_unescape("&lt&gt;&notit;&ampx&#65;&#x42&#0;&#1;&#xD800;&#128;&;&#;&#x;&") ==
         "<>¬it;&xAB\uFFFD\uFFFD€&;&#;&#x;&");
   CHECK(html_unescape("&#99999999999999999999;&NotEqualTilde;&bne;") == "\uFFFD≂̸=⃥");
-  CHECK(ftfy_unescape("&amp;lt; &lt &#12a; &#x3b; &copy;", false) == "&lt; &lt &#12a; &#x3b; ©");
-  CHECK(ftfy_unescape("&amp;amp;lt;", true) == "<");
+  CHECK(ftfy_unescape("&amp;lt; &lt &#12a; &#x3b; &copy;") == "&lt; &lt &#12a; &#x3b; ©");
+}
+
+TEST_CASE("prompt cleaning: references written many times over are passed over together") {
+  CHECK(skip_nested_references("a&amp;amp;amp;amp;lt; &#38;#38;#38;x") == "a&amp;amp;amp;lt; &#38;#38;x");
+  CHECK(skip_nested_references("&amp;#38;#38;amp;amp;x") == "&amp;#38;#38;amp;amp;x");
+  // Something else is due first.
+  CHECK(skip_nested_references("&amp;amp;amp;amp; &lt;") == "&amp;amp;amp;amp; &lt;");
+  CHECK(skip_nested_references("&amp;amp;amp;amp; &amp;amp;") == "&amp;amp;amp;amp; &amp;amp;");
+  CHECK(skip_nested_references("& plain &&").size() == 10);
+  std::string deep = "é&";
+  for (int i = 0; i < 100000; ++i) {
+    deep += i % 2 == 0 ? "amp;" : "AMP;";
+  }
+  CHECK(fix_text(deep + "lt;", nullptr) == "é<");
+}
+
+TEST_CASE("prompt cleaning: mojibake") {
+  CHECK(fix_text("sÃ³ voilÃ\u00A0 naïve Ã  la mode", nullptr) == "só voilà naïve à  la mode");
+  CHECK(fix_text("ÃƒÂ©tÃƒÂ©", nullptr) == "été");
+  CHECK(fix_text("CafÃ© naïve, 5 ÷ 3 × 2°", nullptr) == "Café naïve, 5 ÷ 3 × 2°");
+  // Text that seems to be what it should stays.
+  CHECK(fix_text("Überstraße «à» Åse 20 £", nullptr) == "Überstraße «à» Åse 20 £");
+}
+
+TEST_CASE("mojibake: encodings") {
+  using namespace mojibake;
+  CHECK(encode(Codec::sloppy_windows_1252, U"é\u0081\uFFFD€") == "\xE9\x81\x1A\x80");
+  CHECK_FALSE(encode(Codec::latin_1, U"€"));
+  CHECK_FALSE(encode(Codec::sloppy_windows_1252, U"\x1A"));
+  CHECK(encode(Codec::macroman, U"\x1A\uF8FF") == "\x1A\xF0");
+  CHECK(decode_utf8_variants("\xED\xA0\xBD\xED\xB8\x8D \xC0\x80 é") == std::u32string(U"😍 \0 é", 5));
+  for (const char* bad :
+       {"\x80", "\xC1\x81", "\xE0\x80\x80", "\xED\xB8\x8D", "\xF4\x90\x80\x80", "\xE2\x82", "\xC0x"}) {
+    CHECK_FALSE(decode_utf8_variants(bad));
+  }
+  CHECK(restore_byte_a0("voil\xC3 la, \xC3 s \xC3 quele") == "voil\xC3\xA0 la, \xC3\xA0s \xC3\xA0quele");
+  CHECK(replace_lossy_sequences("\xE2\x80\x1A \xE2?\x1A \xE2?? \x1A") == "\uFFFD \uFFFD \xE2?? \uFFFD");
 }
