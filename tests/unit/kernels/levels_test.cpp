@@ -1,0 +1,71 @@
+// The same bits on every instruction set: the clips of a batch may be made on nodes of different processors.
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "kernels/common/cpu.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
+
+namespace rushes {
+namespace {
+
+/// Values that no instruction set rounds differently: whole numbers over a power of two.
+at::Tensor values(at::IntArrayRef shape, uint32_t seed) {
+  const at::Tensor tensor = at::empty(shape);
+  float* data = tensor.mutable_data_ptr<float>();
+  uint32_t state = seed;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    state = state * 1664525u + 1013904223u;
+    data[i] = static_cast<float>(static_cast<int32_t>(state) >> 8) / 1048576.0f;
+  }
+  return tensor;
+}
+
+std::string digest(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.contiguous();
+  return hash_bytes({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
+}
+
+/// What this process makes at its own level.
+std::string digests() {
+  std::string text;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const at::Tensor x = values({3, 7, 4, 66}, 5).to(dtype), weight = values({66}, 6).to(dtype);
+    text += digest(rms_norm(x, weight, 1e-6, RmsNormRounding::after_weight)) + " ";
+    const at::Tensor cos = values({7, 33}, 7).div_(8), sin = values({7, 33}, 8).div_(8);
+    text += digest(rotary(x, cos, sin)) + " ";
+  }
+  return text;
+}
+
+TEST_CASE("print the digests of this level", "[.][levels-digest]") {
+  std::cout << "digests " << digests() << "\n";
+}
+
+TEST_CASE("every instruction set gives the same bits", "[kernels]") {
+  char self[4096] = {};
+  REQUIRE(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
+  const std::string here = "digests " + digests();
+  for (const char* level : {"default", "avx2", "avx512"}) {
+    const std::string command = str("ATEN_CPU_CAPABILITY=", level, " '", self, "' '[levels-digest]'");
+    const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(command.c_str(), "r"), pclose);
+    REQUIRE(output);
+    std::string found;
+    for (char line[4096]; fgets(line, sizeof line, output.get()) != nullptr;) {
+      if (std::string(line).starts_with("digests ")) found = std::string(line, std::string(line).find('\n'));
+    }
+    CAPTURE(level);
+    CHECK(found == here);
+  }
+}
+
+}  // namespace
+}  // namespace rushes
