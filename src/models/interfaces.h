@@ -54,14 +54,19 @@ class Vae {
  public:
   virtual ~Vae() = default;
   /// z: [batch, latent channels, latent frames, latent height, latent width] as given to diffusers'
-  /// vae.decode (not normalised) -> video [batch, 3, frames, height, width], clamped to [-1, 1].
+  /// vae.decode (not normalised) -> video [batch, video channels, frames, height, width], clamped to [-1, 1].
   virtual at::Tensor decode(const at::Tensor& z, const StepContext& context) const = 0;
-  /// x: [batch, 3, frames, height, width] in [-1, 1].
+  /// x: [batch, input channels, frames, height, width] in [-1, 1].
   virtual LatentDistribution encode(const at::Tensor& x, const StepContext& context) const = 0;
   virtual at::ScalarType dtype() const = 0;
   virtual int64_t latent_channels() const = 0;  // z_dim
   virtual int64_t spatial_ratio() const = 0;    // pixels a latent row or column
   virtual int64_t temporal_ratio() const = 0;   // frames a latent frame, after the first
+  // What the layers themselves do, whatever the config states above.
+  virtual int64_t built_spatial_ratio() const = 0;
+  virtual int64_t built_temporal_ratio() const = 0;
+  virtual int64_t input_channels() const = 0;  // of the video that encode takes
+  virtual int64_t video_channels() const = 0;  // of the one that decode gives
   /// Of each latent channel: normalised latents are (z - mean) / std.
   virtual const std::vector<double>& latents_mean() const = 0;
   virtual const std::vector<double>& latents_std() const = 0;
@@ -79,7 +84,8 @@ class TextEncoder {
   /// input_ids, attention_mask: int64 [batch, tokens].
   virtual TextEncoderOutput forward(const at::Tensor& input_ids, const at::Tensor& attention_mask,
                                     bool all_hidden_states, const StepContext& context) const = 0;
-  virtual int64_t dim() const = 0;  // of last_hidden_state
+  virtual int64_t dim() const = 0;         // of last_hidden_state
+  virtual int64_t vocabulary() const = 0;  // ids are below it
 };
 
 struct TokenIds {
@@ -93,6 +99,8 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
   /// Tokens of `text` with the model's special tokens, cut to and padded to `max_length`.
   virtual TokenIds encode(const std::string& text, int64_t max_length) const = 0;
+  /// Ids are below it.
+  virtual int64_t vocabulary() const = 0;
 };
 
 /// One sampling run's state lives in a SchedulerRun; Scheduler is the immutable configuration.

@@ -25,8 +25,8 @@ struct ForwardBatch {
   // timestep preparation
   std::unique_ptr<SchedulerRun> schedule;
 
-  // latent preparation: noise; denoising: the clip. float32, [1, channels, frames, height, width], on the
-  // device.
+  // latent preparation: noise in float32; denoising: the clip, in the dtype that the scheduler gives.
+  // [1, channels, frames, height, width], on the device.
   at::Tensor latents;
 
   // decoding

@@ -96,6 +96,9 @@ class Blueprint {
   virtual const std::vector<std::string>& sampling_keys() const = 0;
   /// Notes what the model cannot take, saying what it needs ("height 250 must be a multiple of 16").
   virtual void check(const Sampling& sampling, const std::string& where, Problems& problems) const = 0;
+  /// Notes what the text encoder cannot take of a prompt and its negative prompt.
+  virtual void check_text(const std::string& prompt, const Sampling& sampling, const std::string& where,
+                          Problems& problems) const = 0;
   virtual ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const = 0;
   virtual std::unique_ptr<Pipeline> load(const PipelineOptions& options) const = 0;
 };

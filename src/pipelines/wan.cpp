@@ -50,18 +50,23 @@ class WanBlueprint : public Blueprint {
   const std::string& pipeline_class() const override { return model_.pipeline_class(); }
   const std::vector<std::string>& sampling_keys() const override { return kSamplingKeys; }
   void check(const Sampling& sampling, const std::string& where, Problems& problems) const override;
+  void check_text(const std::string& prompt, const Sampling& sampling, const std::string& where,
+                  Problems& problems) const override;
   ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const override;
   std::unique_ptr<Pipeline> load(const PipelineOptions& options) const override;
 
  private:
   void read_pipeline_fields(Problems& problems);
   void check_fit(Problems& problems) const;
+  void check_vae(Problems& problems) const;
+  void check_transformers(Problems& problems) const;
   LatentGeometry geometry() const;
 
   ModelDir model_;
   NormalizeNfc normalize_nfc_;
   // On the meta device: shapes and configs without weights.
   std::shared_ptr<const Transformer> transformer_;
+  std::shared_ptr<const Transformer> transformer_2_;  // where there is one
   std::shared_ptr<const Vae> vae_;
   std::shared_ptr<const TextEncoder> text_encoder_;
   std::shared_ptr<const Scheduler> scheduler_;
@@ -82,7 +87,7 @@ WanBlueprint::WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc)
   tokenizer_ = note_problems(problems, [&] { return load_tokenizer(model_, "tokenizer"); });
   read_pipeline_fields(problems);
   if (has_transformer_2_) {
-    note_problems(problems, [&] { return load_transformer(model_, "transformer_2", meta); });
+    transformer_2_ = note_problems(problems, [&] { return load_transformer(model_, "transformer_2", meta); });
   }
   check_fit(problems);
   problems.throw_if_any();
@@ -102,11 +107,17 @@ void WanBlueprint::read_pipeline_fields(Problems& problems) {
   if (index.contains("boundary_ratio") && !index["boundary_ratio"].is_null()) {
     if (index["boundary_ratio"].is_number()) {
       boundary_ratio_ = index["boundary_ratio"].get<double>();
+      if (!(*boundary_ratio_ >= 0 && *boundary_ratio_ <= 1))
+        problems.add(where, ": boundary_ratio: ", *boundary_ratio_, " is outside 0 to 1");
     } else {
       problems.add(where, ": boundary_ratio: expected a number or null, found ",
                    index["boundary_ratio"].dump());
     }
   }
+  if (index.contains("transformer_2") && !index["transformer_2"].is_array() &&
+      !index["transformer_2"].is_null())
+    problems.add(where, ": transformer_2: expected [library, class] or null, found ",
+                 index["transformer_2"].type_name());
   has_transformer_2_ = model_.find("transformer_2") != nullptr;
   if (has_transformer_2_ != boundary_ratio_.has_value()) {
     problems.add(where, ": transformer_2 and boundary_ratio go together: there is ",
@@ -132,6 +143,42 @@ void WanBlueprint::check_fit(Problems& problems) const {
     problems.add(model_.path().string(), ": the transformer's text_dim is ", transformer_->text_dim(),
                  " and the text encoder gives ", text_encoder_->dim());
   }
+  check_vae(problems);
+  check_transformers(problems);
+}
+
+/// Clips get the size that the config's scale factors promise, so the layers must keep the promise.
+void WanBlueprint::check_vae(Problems& problems) const {
+  if (!vae_) return;
+  const std::string where = (model_.path() / "vae" / "config.json").string();
+  const auto same = [&](const char* key, int64_t stated, int64_t built, const char* layers) {
+    if (stated != built)
+      problems.add(where, ": ", key, " is ", stated, ", but ", built, " follows from ", layers);
+  };
+  same("scale_factor_spatial", vae_->spatial_ratio(), vae_->built_spatial_ratio(), "dim_mult and patch_size");
+  same("scale_factor_temporal", vae_->temporal_ratio(), vae_->built_temporal_ratio(), "temperal_downsample");
+  if (vae_->video_channels() != 3) {
+    problems.add(where, ": out_channels makes frames of ", vae_->video_channels(),
+                 " channels; videos have 3 (red, green, blue)");
+  }
+}
+
+void WanBlueprint::check_transformers(Problems& problems) const {
+  const std::string root = model_.path().string();
+  if (transformer_ && expand_timesteps_ && transformer_->patch_size() != std::vector<int64_t>{1, 2, 2}) {
+    problems.add(root, ": expand_timesteps gives one time to each token of 1 x 2 x 2 latents, and the ",
+                 "transformer's patch_size is ", join(transformer_->patch_size(), ", "));
+  }
+  if (!transformer_ || !transformer_2_) return;
+  const auto same = [&](const char* what, const auto& first, const auto& second) {
+    if (first == second) return;
+    problems.add(root, ": transformer and transformer_2 make one clip in turn, but their ", what, " are ",
+                 first, " and ", second);
+  };
+  same("in_channels", transformer_->in_channels(), transformer_2_->in_channels());
+  same("out_channels", transformer_->out_channels(), transformer_2_->out_channels());
+  same("text_dim", transformer_->text_dim(), transformer_2_->text_dim());
+  same("patch_size", join(transformer_->patch_size(), ", "), join(transformer_2_->patch_size(), ", "));
 }
 
 LatentGeometry WanBlueprint::geometry() const {
@@ -166,13 +213,40 @@ void WanBlueprint::check(const Sampling& sampling, const std::string& where, Pro
   if (problems.list().size() != before.list().size()) return;
   const std::vector<int64_t> shape = latent.shape(sampling);
   const char* keys[] = {"num_frames", "height", "width"};
+  int64_t most = transformer_->max_positions();
+  if (transformer_2_) most = std::min(most, transformer_2_->max_positions());
   for (size_t axis = 0; axis < 3; ++axis) {
     const int64_t tokens = shape[axis + 2] / patch[axis];
-    if (tokens > transformer_->max_positions()) {
-      problems.add(where, ": ", keys[axis], " makes ", tokens, " positions; this model knows ",
-                   transformer_->max_positions(), " (rope_max_seq_len)");
+    if (tokens > most) {
+      problems.add(where, ": ", keys[axis], " makes ", tokens, " positions; this model knows ", most,
+                   " (rope_max_seq_len)");
     }
   }
+  try {
+    scheduler_->start(sampling.num_inference_steps, sampling.flow_shift);
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      problems.add(where, ": ", problem);
+  }
+}
+
+/// Only where the tokenizer has ids that the encoder's table lacks: then every text is looked at.
+void WanBlueprint::check_text(const std::string& prompt, const Sampling& sampling, const std::string& where,
+                              Problems& problems) const {
+  const int64_t known = text_encoder_->vocabulary();
+  if (tokenizer_->vocabulary() <= known) return;
+  const auto check_one = [&](const std::string& text, const char* what) {
+    const TokenIds tokens =
+        tokenizer_->encode(clean_prompt(text, normalize_nfc_), sampling.max_sequence_length);
+    for (size_t i = 0; i < tokens.input_ids.size(); ++i) {
+      if (tokens.attention_mask[i] == 0 || tokens.input_ids[i] < known) continue;
+      problems.add(where, ": ", what, ": has token ", tokens.input_ids[i], "; the text encoder knows ", known,
+                   " (vocab_size), the tokenizer ", tokenizer_->vocabulary());
+      return;
+    }
+  };
+  check_one(prompt, "prompt");
+  if (sampling.guidance_scale > 1) check_one(sampling.negative_prompt, "negative_prompt");
 }
 
 ItemCost WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& options) const {

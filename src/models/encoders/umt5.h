@@ -31,6 +31,7 @@ class T5Encoder : public TextEncoder {
   TextEncoderOutput forward(const at::Tensor& input_ids, const at::Tensor& attention_mask,
                             bool all_hidden_states, const StepContext& context) const override;
   int64_t dim() const override { return config_.d_model; }
+  int64_t vocabulary() const override { return config_.vocab_size; }
 
  private:
   struct Block {

@@ -43,6 +43,8 @@ class AddedTokens {
 
   /// The id of a token's text, in the added tokens or the model; -1: none.
   int64_t find(const std::string& content) const;
+  /// Their ids are below it.
+  int64_t end() const { return tokens_.empty() ? 0 : tokens_.rbegin()->first + 1; }
   bool contains(const std::string& content) const { return ids_.contains(content); }
 
   /// Cuts `prompt`, normalizes what is between the tokens, and tells in order either an id (>= 0) or, with id

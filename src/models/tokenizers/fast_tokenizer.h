@@ -2,6 +2,7 @@
 // A tokenizer put together from parts, as the tokenizers library runs it: added tokens are cut out, the rest
 // is normalized, cut into words and given to the model; then truncation, the template, padding.
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ class FastTokenizer : public Tokenizer {
   /// Throws UserError for text that is not UTF-8, has a character that the model cannot take, or for a
   /// max_length below the number of special tokens.
   TokenIds encode(const std::string& text, int64_t max_length) const override;
+  int64_t vocabulary() const override { return std::max(parts_.model->size(), parts_.added->end()); }
 
  private:
   FastTokenizerParts parts_;

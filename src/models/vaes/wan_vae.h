@@ -36,6 +36,14 @@ class WanVae : public Vae {
   int64_t latent_channels() const override { return config_.z_dim; }
   int64_t spatial_ratio() const override { return config_.scale_factor_spatial; }
   int64_t temporal_ratio() const override { return config_.scale_factor_temporal; }
+  int64_t built_spatial_ratio() const override { return config_.spatial_factor() * config_.patch_size; }
+  int64_t built_temporal_ratio() const override { return config_.temporal_factor(); }
+  int64_t input_channels() const override {
+    return config_.in_channels / (config_.patch_size * config_.patch_size);
+  }
+  int64_t video_channels() const override {
+    return config_.out_channels / (config_.patch_size * config_.patch_size);
+  }
   const std::vector<double>& latents_mean() const override { return config_.latents_mean; }
   const std::vector<double>& latents_std() const override { return config_.latents_std; }
   const WanVaeConfig& config() const { return config_; }

@@ -1,7 +1,7 @@
 #pragma once
 // The loop over timesteps: one transformer forward a step, two with classifier-free guidance, then the
-// scheduler. Follows the loop of diffusers' pipeline_wan.py: guidance is taken in the transformer's dtype,
-// latents stay float32.
+// scheduler. Follows the loop of diffusers' pipeline_wan.py: guidance is taken in the transformer's dtype;
+// latents start in float32 and have whatever dtype the scheduler's step gives from then on.
 
 #include <memory>
 #include <optional>
@@ -16,7 +16,6 @@ struct DenoisingParts {
   std::shared_ptr<const Transformer> transformer_2;  // below; nullptr: `transformer` everywhere
   double boundary_timestep = 0;                      // read only with transformer_2
   bool expand_timesteps = false;                     // one timestep a token (Wan 2.2 TI2V)
-  std::vector<int64_t> patch = {1, 2, 2};            // of the transformer: frames, height, width
   AttentionBackend attention = AttentionBackend::automatic;
 };
 

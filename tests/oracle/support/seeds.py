@@ -31,29 +31,35 @@ class Rng(random.Random):
         return self.random() < probability
 
 
-def run_cases(case, count, name=None):
-    """Calls case(rng, folder) `count` times, each with random numbers and an empty folder of its own.
+def run_cases(case, count=None, name=None, seed=None):
+    """Calls case(rng, folder) `count` times, each with random numbers and an empty folder of its own. `case` may be a
+    list: each of them once, and the last one again where more are asked for.
 
-    ORACLE_SEED chooses the cases (default: a new one each run), ORACLE_CASE runs one of them only, ORACLE_COUNT
-    another number of them. Returns the exit code: 1 if any failed, each named with what repeats it.
+    ORACLE_SEED chooses the cases (default: `seed`, else a new one each run), ORACLE_CASE runs one of them only,
+    ORACLE_COUNT another number of them. Returns the exit code: 1 if any failed, each named with what repeats it.
     """
     program = name or pathlib.Path(sys.argv[0]).name
-    seed = int(os.environ.get("ORACLE_SEED") or int.from_bytes(os.urandom(4), "little"))
+    cases = case if isinstance(case, list) else [case]
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4), "little")
+    seed = int(os.environ.get("ORACLE_SEED") or seed)
     only = os.environ.get("ORACLE_CASE")
-    numbers = [int(only)] if only else range(int(os.environ.get("ORACLE_COUNT") or count))
+    numbers = [int(only)] if only else range(int(os.environ.get("ORACLE_COUNT") or count or len(cases)))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 2))
     print(f"{program}: ORACLE_SEED={seed}", flush=True)
     failed = []
     for number in numbers:
+        this = cases[min(number, len(cases) - 1)]
+        title = f"case {number} ({this.__name__})" if len(cases) > 1 else f"case {number}"
         start = time.monotonic()
         torch.manual_seed(seed)  # whatever draws without our generator is repeatable too
         try:
             with tempfile.TemporaryDirectory(prefix="rushes-oracle-") as folder:
-                case(Rng(f"{seed}/{number}"), pathlib.Path(folder))
+                this(Rng(f"{seed}/{number}"), pathlib.Path(folder))
         except Exception:  # one failed case must not hide the others
             traceback.print_exc()
             failed.append(number)
-        print(f"case {number}: {'FAILED' if number in failed else 'ok'} ({time.monotonic() - start:.1f} s)", flush=True)
+        print(f"{title}: {'FAILED' if number in failed else 'ok'} ({time.monotonic() - start:.1f} s)", flush=True)
     for number in failed:
         print(f"FAILED; to repeat: ORACLE_SEED={seed} ORACLE_CASE={number} {program}", flush=True)
     return 1 if failed else 0
