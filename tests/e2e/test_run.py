@@ -189,7 +189,7 @@ def case_signals_stop_after_the_step(folder, model):
 def case_restarts_without_progress_end_with_4(folder, model):
     job = write_job(folder, model, count=2, steps=3000)
     out = folder / "out"
-    for code in (75, 4):
+    for code in (75, 75, 4):  # a start and two restarts
         started = launch(job, mpi=False)
         expect(started.wait_until(lambda: (out / "events.jsonl").exists() and events(out, "item_started")), started.text())
         time.sleep(0.2)
@@ -273,36 +273,6 @@ def case_embeddings_are_kept_and_may_be_spoilt(folder, model):
     expect(digests(out) == before, "spoilt embeddings changed the clips")
     run(job, "--fresh", mpi=False, environment={"RUSHES_CACHE": str(folder / "cache")})
     expect(len(list((folder / "cache" / "embeddings").iterdir())) == len(files), "RUSHES_CACHE was not used")
-
-
-def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "rushes", str(disk)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        print(f"  skipped: no small file system can be mounted here ({mounted.stderr.strip()})")
-        return
-    try:
-        job = write_job(folder, model, count=4, output="disk/out", steps=300)
-        out = disk / "out"
-        started = launch(job, ranks=2)
-        expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1), started.text())
-        filler = disk / "filler"
-        with open(filler, "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-        code = started.wait(120)
-        expect(code == 75, f"exit code {code}:\n{started.text()}")
-        expect("No space left on device" in started.text() and "run the same command again" in started.text(), started.text())
-        expect(all(record["status"] == "done" for record in records(out).values()), "an item was blamed for the disk")
-        filler.unlink()
-        run(job, ranks=2)
-        assert_clean(out, ids(4))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 if __name__ == "__main__":

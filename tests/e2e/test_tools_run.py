@@ -6,7 +6,8 @@ import signal
 import sys
 import time
 
-from e2e.support import (Launch, assert_clean, digests, done_counts, events, expect, main, no_processes, write_job)
+from e2e.support import (SKIPPED, Launch, assert_clean, digests, done_counts, events, expect, main, no_processes,
+                         write_job)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = ROOT / "datasets" / "shapes" / "checkpoint"
@@ -53,6 +54,50 @@ def case_signals_end_with_75_and_the_same_command_goes_on(folder, _):
         expect(digests(out) == digests(folder / "whole"), f"{name}: other files than an unbroken run's")
 
 
+def case_a_stop_counts_from_the_first_moment(folder, _):
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    for number, delay in enumerate((0, 0.03, 0.1, 0.2, 0.35, 0.6, 1, 1.5)):
+        job = shapes_job(folder, f"after-{delay}")
+        started = start(job, "-n", 2, log=folder / f"after-{delay}.txt")
+        listens(started)
+        time.sleep(delay)
+        (os.kill if number % 2 else os.killpg)(started.pid, signals[number % 3])  # a group: Ctrl-C, Slurm
+        code = started.wait(60)
+        expect(code == 75, f"{delay} s: exit code {code}:\n{started.text()}")
+        expect("run the same command again" in started.text() and "was lost" not in started.text(), started.text())
+        no_processes(started)
+        if delay in (0.2, 1.5):
+            again = start(job, "-n", 2, log=folder / f"after-{delay}-again.txt")
+            expect(again.wait() == 0, again.text())
+            assert_clean(folder / f"after-{delay}", IDS)
+
+
+def case_the_third_signal_ends_it(folder, _):
+    job, out = shapes_job(folder, "out", steps=2000), folder / "out"
+    started = start(job, "-n", 2, log=folder / "log.txt")
+    expect(started.wait_until(lambda: (out / "events.jsonl").exists() and events(out, "item_started")), started.text())
+    ranks = started.ranks()
+    started.kill(ranks, signal.SIGSTOP)  # steps that never end
+    try:
+        for count in range(1, 4):
+            expect(started.process.poll() is None, f"ended before signal {count}:\n{started.text()}")
+            os.kill(started.pid, signal.SIGTERM)
+            time.sleep(1)  # the stop is asked for repeatedly: that must not count
+        expect(started.wait(20) == 75 and "third signal" in started.text(), started.text())
+    finally:
+        started.kill(ranks, signal.SIGCONT)
+    no_processes(started)
+
+
+def listens(started):
+    """Waits until tools/run catches SIGTERM; before that there is only a shell that starts."""
+    def catches():
+        for line in pathlib.Path(f"/proc/{started.pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1
+    expect(started.wait_until(catches), started.text())
+
+
 def case_killed_itself_it_leaves_no_ranks(folder, _):
     job, out = shapes_job(folder, "out"), folder / "out"
     started = start(job, "-n", 2, log=folder / "log.txt")
@@ -81,6 +126,25 @@ def ranks_of(job):
     return found
 
 
+def case_help_runs_nothing(folder, _):
+    for arguments in (["--help"], ["-h"], [folder / "none.yaml", "--help"]):
+        started = start(*arguments, log=folder / "log.txt")
+        expect(started.wait(20) == 0 and started.text().startswith("usage: tools/run JOB"), started.text())
+
+
+def case_what_cannot_be_started_is_no_lost_rank(folder, _):
+    # A copy of the script in a tree whose set-up is done, but whose program is no program.
+    for name in ("tools", "build"):
+        (folder / name).mkdir()
+    (folder / "tools" / "run").write_bytes((ROOT / "tools" / "run").read_bytes())
+    (folder / "tools" / "setup").write_text("#!/bin/sh\n")
+    (folder / "tools" / "setup").chmod(0o755)
+    (folder / "build" / "rushes").write_text("no program")
+    started = Launch(["bash", str(folder / "tools" / "run"), "job.yaml"], folder / "log.txt")
+    expect(started.wait(60) == 1, started.text())
+    expect("build/rushes cannot be started" in started.text() and "was lost" not in started.text(), started.text())
+
+
 def case_wrong_calls_end_with_2(folder, _):
     job = shapes_job(folder, "job")
     wrong = {"no job": [], "no ranks": [job, "-n", "0"], "words for ranks": [job, "-n", "two"], "no number": [job, "-n"],
@@ -96,5 +160,5 @@ if __name__ == "__main__":
     build = pathlib.Path(os.environ.get("RUSHES_BUILD", ROOT / "build"))
     if build != ROOT / "build" or not (build / ".configured").exists():
         print("skipped: tools/run builds and runs build/rushes, and this is another build")
-        sys.exit(0)
+        sys.exit(SKIPPED)
     sys.exit(main(__name__, needs_model=False))

@@ -2,7 +2,7 @@
 from .checks import assert_clean, digests, done_counts, events, listing, no_processes, records
 from .jobs import expect, poisoned, tiny_model, write_job
 from .launch import Launch, binary, launch, run
-from .cases import cases_of, main
+from .cases import SKIPPED, Skip, cases_of, main
 
-__all__ = ["Launch", "assert_clean", "binary", "cases_of", "digests", "done_counts", "events", "expect", "launch",
-           "listing", "main", "no_processes", "poisoned", "records", "run", "tiny_model", "write_job"]
+__all__ = ["Launch", "SKIPPED", "Skip", "assert_clean", "binary", "cases_of", "digests", "done_counts", "events", "expect",
+           "launch", "listing", "main", "no_processes", "poisoned", "records", "run", "tiny_model", "write_job"]
