@@ -23,9 +23,7 @@ const std::vector<EnvRow>& env_table() {
       {EnvVar::pmix_rank, "PMIX_RANK", "set by mpirun and srun --mpi=pmix: the same"},
       {EnvVar::terminal, "RUSHES_TERMINAL",
        "1: a person watches stderr, show live progress (set by tools/run, since mpirun hides the terminal)"},
-      {EnvVar::home, "HOME", "the user's home folder"},
       {EnvVar::columns, "COLUMNS", "width of the terminal for live progress"},
-      {EnvVar::no_color, "NO_COLOR", "if set, no colours on a terminal"},
   };
   return table;
 }

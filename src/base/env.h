@@ -18,9 +18,7 @@ enum class EnvVar {
   ompi_world_size,   // OMPI_COMM_WORLD_SIZE
   pmix_rank,         // PMIX_RANK
   terminal,          // RUSHES_TERMINAL
-  home,              // HOME
   columns,           // COLUMNS
-  no_color,          // NO_COLOR
 };
 
 struct EnvRow {

@@ -62,6 +62,22 @@ std::string time_now() {
   return whole;
 }
 
+/// Names and texts come from files: nothing in them may steer the terminal.
+std::string without_controls(const std::string& text) {
+  const auto is_control = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f;
+  };
+  if (std::none_of(text.begin(), text.end(), is_control)) return text;
+  std::string clean;
+  for (const char c : text) {
+    char code[8];
+    snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(c));
+    clean += is_control(c) ? std::string(code) : std::string(1, c);
+  }
+  return clean;
+}
+
 }  // namespace
 
 void log_setup(int rank, int world, LogLevel level) {
@@ -98,7 +114,7 @@ void log_line(LogLevel level, const std::string& text) {
   LogState& log = state();
   const std::lock_guard lock(log.mutex);
   if (level < log.level) return;
-  const std::string clean = hide_secrets(text);
+  const std::string clean = without_controls(hide_secrets(text));
   const std::string where = log.world > 1 ? str("rank ", log.rank, ": ") : std::string();
   const std::string mark = level >= LogLevel::warning ? str(level_name(level), ": ") : std::string();
   if (log.rank == 0 || level >= LogLevel::warning) {

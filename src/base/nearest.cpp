@@ -27,7 +27,9 @@ int edit_distance(const std::string& a, const std::string& b) {
 std::string nearest(const std::string& word, const std::vector<std::string>& known) {
   if (word.size() > 100) return {};  // nobody misspells a word of that length
   std::string best;
-  int fewest = std::max<int>(2, static_cast<int>(word.size()) / 3) + 1;
+  // One slip in a short word, two in a longer one: more would make any word like any other.
+  const int most = word.size() <= 4 ? 1 : std::max<int>(2, static_cast<int>(word.size()) / 3);
+  int fewest = most + 1;
   for (const std::string& candidate : known) {
     const int edits = edit_distance(word, candidate);
     if (edits < fewest) {

@@ -15,6 +15,7 @@
 #include "commands/probe_command.h"
 #include "commands/run_command.h"
 #include "commands/status_command.h"
+#include "device/torch_error.h"
 #include "dist/world.h"
 
 namespace rushes {
@@ -76,9 +77,16 @@ int answer_errors(const char* command, const std::function<int()>& body) {
       log_error(problem);
     return kExitUsage;
   } catch (const std::exception& error) {
-    log_error("internal error (a bug, please report it): ", error.what());
+    log_error("internal error (a bug, please report it): ", message_of(error));
     return kExitBug;
   }
+}
+
+void refuse_words(const std::vector<std::string>& words, const char* command) {
+  Problems problems;
+  for (const std::string& word : words)
+    problems.add("'", word, "': rushes ", command, " has no use for it (rushes ", command, " --help)");
+  problems.throw_if_any();
 }
 
 int rushes_main(int argc, char** argv) {

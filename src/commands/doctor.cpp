@@ -60,10 +60,12 @@ int doctor_command(int argc, char** argv) {
   return answer_errors("doctor", [&] {
     cxxopts::Options options("rushes doctor", "Shows what this machine offers.");
     options.add_options()("help", "show this");
-    if (options.parse(argc, argv).count("help") > 0) {
+    const cxxopts::ParseResult parsed = options.parse(argc, argv);
+    if (parsed.count("help") > 0) {
       std::cout << options.help() << "\n";
       return static_cast<int>(kExitDone);
     }
+    refuse_words(parsed.unmatched(), "doctor");
     const Place place = make_single_world()->place();
     std::cout << "rushes " << version_text() << " on " << place.host << "\n";
     print_devices(device_info());

@@ -56,6 +56,7 @@ PlanRequest read_request(const cxxopts::ParseResult& parsed) {
     request.job = parsed["job"].as<std::string>();
   }
   request.ranks = parsed["ranks"].as<int64_t>();
+  request.overrides.ranks = request.ranks;
   if (request.ranks < 1 || request.ranks > (1 << 20))
     problems.add("--ranks must be a number from 1 to 1048576; found ", request.ranks);
   // One --set after the other; cxxopts' own lists would split values at commas.

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "commands/commands.h"
 #include "commands/run_command.h"
+#include "device/torch_error.h"
 #include "dist/mpi/mpi_world.h"
 #include "jobs/run_job.h"
 #include "jobs/signals.h"
@@ -77,7 +78,7 @@ int run_in(World& world, const cxxopts::Options& options, int argc, char** argv,
     }
   } catch (const std::exception& error) {
     log_error("rank ", world.rank(), " on ", world.place().host,
-              ": internal error (a bug, please report it): ", error.what());
+              ": internal error (a bug, please report it): ", message_of(error));
     world.abort(kExitBug);
   }
   return world.agree(kExitUsage);
@@ -90,7 +91,8 @@ int run_command(int argc, char** argv) {
     cxxopts::Options options = run_options();
     for (int i = 1; i < argc; ++i) {
       if (std::string(argv[i]) != "--help") continue;
-      std::cout << options.help() << "\n";
+      const std::string rank = env(EnvVar::pmix_rank);  // once, however many ranks were started
+      if (rank.empty() || rank == "0") std::cout << options.help() << "\n";
       return static_cast<int>(kExitDone);
     }
     // Signals count from here on: MPI and LibTorch take a moment to start.

@@ -50,6 +50,7 @@ int status_command(int argc, char** argv) {
       std::cout << options.help() << "\n";
       return static_cast<int>(kExitDone);
     }
+    refuse_words(parsed.unmatched(), "status");
     if (parsed.count("output") == 0) fail("the output folder is missing: rushes status OUTPUT");
     const std::string root = parsed["output"].as<std::string>();
     StatusReader reader(root);

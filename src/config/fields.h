@@ -247,9 +247,11 @@ Field<T> words_field(std::string key, std::vector<std::string> T::*member, std::
   const std::string allowed = "a list out of " + join(words, ", ");
   return {key, allowed, std::move(meaning),
           [=](T& into, const Value& value, const std::string& path, Reading& reading) {
+            if (value.kind == Value::Kind::list && value.items.empty())
+              return reading.problem(value.line, path, "the list is empty; name one at least of ",
+                                     join(words, ", "));
             const bool single = value.kind == Value::Kind::text;
-            if (!single && (value.kind != Value::Kind::list || value.items.empty()))
-              return reading.wrong(value, path, allowed + ", at least one");
+            if (!single && value.kind != Value::Kind::list) return reading.wrong(value, path, allowed);
             std::vector<std::string> chosen;
             for (const Value& item : single ? std::vector<Value>{value} : value.items) {
               const auto word = read_word(item, words, path, reading);

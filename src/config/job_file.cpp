@@ -17,6 +17,17 @@ Field<JobFile> foreign_section(const std::string& key, const std::string& meanin
           nullptr};
 }
 
+/// Sampling keys that stand above the prompts' own lines, as --set does. Only checked here: whoever layers
+/// the settings takes them from the document.
+Field<JobFile> override_section() {
+  return {"override", "a mapping", "sampling keys that count more than a prompt's own line, as --set does",
+          [](JobFile&, const Value& value, const std::string& path, Reading& reading) {
+            Sampling scratch;
+            read_fields(sampling_fields(), scratch, value, path + ".", reading);
+          },
+          nullptr};
+}
+
 Field<JobFile> prompts_field() {
   return {"prompts", "a path (.txt, .csv, .jsonl, .yaml) or a list of prompts", "what to make",
           [](JobFile& job, const Value& value, const std::string& path, Reading& reading) {
@@ -138,6 +149,7 @@ const Fields<JobFile>& job_fields() {
       words_field("save", &J::save, {"video", "latents", "frames"}, "what is kept of each clip"),
       section_field("video", &J::video, video_fields, "the video files"),
       section_field("sampling", &J::sampling, sampling_fields, "how each clip is made"),
+      override_section(),
       section_field("parallel", &J::parallel, parallel_fields, "ranks along each axis"),
       section_field("precision", &J::precision, precision_fields, "number format of each part"),
       choice_field<J, std::string>("attention", &J::attention,

@@ -139,7 +139,13 @@ std::optional<std::string> JsonFields::optional_text(const std::string& key,
 }
 
 void JsonFields::range(const std::string& key, double value, double low, double high) {
-  if (!(value >= low && value <= high)) problem(key, "must lie between ", low, " and ", high, ", is ", value);
+  if (value >= low && value <= high) return;
+  const auto text = [](double number) { return json(number).dump(); };  // every digit, unlike a stream
+  const auto plain = [&](double number) {
+    const bool whole = std::abs(number) < 1e15 && number == std::floor(number);
+    return whole ? str(static_cast<int64_t>(number)) : text(number);
+  };
+  problem(key, "must lie between ", plain(low), " and ", plain(high), ", is ", plain(value));
 }
 
 void JsonFields::only(const std::string& key, const json& value) {

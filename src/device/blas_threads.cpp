@@ -1,6 +1,7 @@
 #include "device/blas_threads.h"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -20,6 +21,15 @@ int set_local(int count) {
 void make_blas_reproducible() {
   // "Conditional numerical reproducibility" in Intel's reference; the one variable that is written, not read.
   ::setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
+}
+
+void shorten_thread_spins(char** argv) {
+  if (::getenv("GOMP_SPINCOUNT") != nullptr || ::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  // By its own path, so that process lists show its name.
+  char path[4096] = {};
+  if (::readlink("/proc/self/exe", path, sizeof path - 1) <= 0) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/1);
+  ::execv(path, argv);
 }
 
 SingleThreadBlas::SingleThreadBlas() : before_(set_local(1)) {}

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 
 #include "base/env.h"
 
@@ -12,10 +13,13 @@ namespace rushes {
 namespace {
 
 int allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  constexpr int kMostCores = 8192;  // a plain cpu_set_t ends at 1024, and the call fails beyond
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(kMostCores),
+                                                             [](cpu_set_t* s) { CPU_FREE(s); });
+  const size_t bytes = CPU_ALLOC_SIZE(kMostCores);
+  CPU_ZERO_S(bytes, set.get());
+  if (sched_getaffinity(0, bytes, set.get()) != 0) return 1;
+  return std::max(1, CPU_COUNT_S(bytes, set.get()));
 }
 
 int number_or(const std::string& text, int otherwise) {

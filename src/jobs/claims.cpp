@@ -61,7 +61,7 @@ bool Claims::free_if_dead(const std::string& id) {
   const auto owner = holder(id);
   if (!owner) return true;
   if (*owner == token_ || !watch_.is_dead(*owner)) return false;  // freed and claimed again meanwhile
-  count_death(id, *owner);
+  count_death(id, *owner, "");
   std::error_code error;
   fs::remove_all(path(id), error);
   if (error) fail("cannot free the claim ", path(id).string(), ": ", error.message());
@@ -84,14 +84,25 @@ void Claims::release_all() {
   }
 }
 
-void Claims::count_death(const std::string& id, const std::string& owner) const {
-  const nlohmann::json file =
-      read_json_object(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
-  const auto status = owner_status_from(file.dump());
+std::string Claims::crash_of(const OwnerStatus& status) const {
+  if (status.crash != 0) {
+    const char* name = sigabbrev_np(status.crash);
+    return name == nullptr ? str("by signal ", status.crash) : str("by SIG", name);
+  }
+  const bool starved =
+      watch_.is_local(status.token) && status.oom_kills >= 0 && oom_kills() > status.oom_kills;
+  return starved ? "when memory ran out" : "";
+}
+
+void Claims::count_death(const std::string& id, const std::string& owner, std::string how) const {
+  const auto status = read_owner_status(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
   // It also held clips that were finished and waiting to be written: those did not kill it.
   if (status && status->item != id && status->writing != id) return;
+  if (status && how.empty()) how = crash_of(*status);
   const Deaths before = deaths(id);
   const nlohmann::json now = {{"count", before.count + 1},
+                              {"crashes", before.crashes + (how.empty() ? 0 : 1)},
+                              {"how", how.empty() ? before.how : how},
                               {"last_owner", owner},
                               {"stage", !status              ? ""
                                         : status->item == id ? status->stage
@@ -102,7 +113,7 @@ void Claims::count_death(const std::string& id, const std::string& owner) const 
 
 void Claims::note_death(const std::string& id) const {
   const FolderLock lock(folder_);
-  count_death(id, token_);
+  count_death(id, token_, "with its device");
 }
 
 Deaths Claims::deaths(const std::string& id) const {
@@ -111,6 +122,8 @@ Deaths Claims::deaths(const std::string& id) const {
   if (!json.is_object()) return deaths;
   try {
     deaths.count = json.at("count").get<int64_t>();
+    deaths.crashes = json.at("crashes").get<int64_t>();
+    deaths.how = json.at("how").get<std::string>();
     deaths.last_owner = json.at("last_owner").get<std::string>();
     deaths.stage = json.at("stage").get<std::string>();
     deaths.step = json.at("step").get<int64_t>();

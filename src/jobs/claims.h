@@ -15,9 +15,12 @@
 
 namespace rushes {
 
-/// What is known of processes that died while they ran an item.
+/// What is known of processes that died while they ran an item. Who is killed from outside (kill -9, a time
+/// limit, a lost node) says nothing of the item; a crash or a kill for want of memory does.
 struct Deaths {
-  int64_t count = 0;
+  int64_t count = 0;    // all of them
+  int64_t crashes = 0;  // those that the item may be to blame for
+  std::string how;      // the last crash: "by SIGSEGV", "when memory ran out", "with its device"
   std::string last_owner;
   std::string stage;  // of the last one
   int64_t step = 0;
@@ -46,7 +49,7 @@ class Claims {
   void release_all();
 
   Deaths deaths(const std::string& id) const;
-  /// Counts a try of this process that cost it its device as a death.
+  /// Counts a try of this process that cost it its device as a crash.
   void note_death(const std::string& id) const;
   void forget_deaths(const std::string& id) const;
 
@@ -57,7 +60,8 @@ class Claims {
 
  private:
   std::filesystem::path path(const std::string& id) const { return folder_.claims() / id; }
-  void count_death(const std::string& id, const std::string& owner) const;  // with the lock held
+  void count_death(const std::string& id, const std::string& owner, std::string how) const;  // lock held
+  std::string crash_of(const OwnerStatus& status) const;
 
   OutputFolder folder_;
   const WorkPlace& work_;

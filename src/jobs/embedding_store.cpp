@@ -1,7 +1,12 @@
 #include "jobs/embedding_store.h"
 
-#include <algorithm>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/file.h"
 #include "base/log.h"
 #include "jobs/owner.h"
 #include "weights/tensor_store.h"
@@ -22,21 +27,37 @@ std::string owner_in(const std::string& name) {
   return begin == std::string::npos ? std::string() : name.substr(begin + 1, end - begin - 1);
 }
 
+/// Over all that must be right: an embedding of another prompt or a flipped bit would make a wrong video.
+std::string seal(const std::string& key, const at::Tensor& value) {
+  const std::string what =
+      str(key, "|", at::toString(value.scalar_type()), "|", join(value.sizes().vec(), "x"), "|");
+  const std::string_view bytes(static_cast<const char*>(value.const_data_ptr()), value.nbytes());
+  return hash_bytes(what + hash_bytes(bytes));
+}
+
 }  // namespace
+
+void sweep_embeddings(const fs::path& folder) {
+  OwnerWatch watch(folder);
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    std::error_code ignored;
+    const std::string owner = owner_in(at->path().filename().string());
+    if (!owner.empty() && watch.is_local(owner) && watch.is_dead(owner)) fs::remove(at->path(), ignored);
+  }
+}
 
 DiskEmbeddingStore::DiskEmbeddingStore(fs::path folder, std::string token, uint64_t most_bytes)
     : folder_(std::move(folder)), token_(std::move(token)), most_bytes_(most_bytes) {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) fail("cannot make the folder of text embeddings ", folder_.string(), ": ", error.message());
-  OwnerWatch watch(folder_);
+  if (::access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) {
+    fail("cannot write into the folder of text embeddings ", folder_.string(), ": ", std::strerror(errno));
+  }
+  sweep_embeddings(folder_);
   for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
     std::error_code ignored;
-    const std::string owner = owner_in(at->path().filename().string());
-    if (!owner.empty() && watch.is_local(owner) && watch.is_dead(owner)) {
-      fs::remove(at->path(), ignored);
-      continue;
-    }
     const uintmax_t size = fs::file_size(at->path(), ignored);
     if (!ignored) bytes_ += size;
   }
@@ -56,6 +77,9 @@ std::optional<at::Tensor> DiskEmbeddingStore::get(const std::string& key) {
     const StoredTensor* stored = file.find("embedding");
     if (stored == nullptr || file.tensors().size() != 1) fail(path(key).string(), " holds no embedding");
     at::Tensor value = as_tensor(*stored).clone();
+    const auto sealed = file.metadata().find("seal");
+    if (sealed == file.metadata().end() || sealed->second != seal(key, value))
+      fail(path(key).string(), " is not as it was written (its checksum differs)");
     remember(key, value);
     return value;
   } catch (const UserError& error) {
@@ -69,7 +93,8 @@ void DiskEmbeddingStore::put(const std::string& key, const at::Tensor& value) {
   remember(key, value);
   if (bytes_ + value.nbytes() > most_bytes_) return;
   try {
-    write_safetensors(path(key), {{"embedding", value}}, {}, token_);
+    const at::Tensor plain = value.to(at::kCPU).contiguous();
+    write_safetensors(path(key), {{"embedding", plain}}, {{"seal", seal(key, plain)}}, token_);
     bytes_ += value.nbytes();
   } catch (const UserError& error) {
     if (!warned_) log_warning("text embeddings are not kept on disk: ", error.what());

@@ -1,6 +1,7 @@
 #pragma once
 // Text embeddings on disk, shared by every process that works on the folder: `<folder>/<key>.safetensors`,
-// one tensor "embedding". A cache: any file in it may be deleted at any time, a broken one counts as missing.
+// one tensor "embedding", and in its metadata a hash over key, type, shape and bytes. A cache: any file in it
+// may be deleted at any time, one that is not as it was written counts as missing.
 
 #include <filesystem>
 #include <list>
@@ -10,9 +11,12 @@
 
 namespace rushes {
 
+/// Removes half-written files that dead processes of this host left in a folder of embeddings.
+void sweep_embeddings(const std::filesystem::path& folder);
+
 class DiskEmbeddingStore : public EmbeddingStore {
  public:
-  /// Makes the folder. `token` goes into temporary names; those of dead processes of this host are removed.
+  /// Makes the folder and sweeps it. `token` goes into temporary names.
   /// Beyond `most_bytes` on disk nothing is added: a data set of 100,000 prompts needs each embedding once,
   /// and 8 MB apiece would fill the disk for nothing. Throws UserError where the folder cannot be made.
   DiskEmbeddingStore(std::filesystem::path folder, std::string token,

@@ -37,10 +37,11 @@ std::string shape_key(const Sampling& sampling) {
   return get_fields(sampling_fields(), shape).dump();
 }
 
-/// Notes what the model or the video format cannot take of one shape, each problem where its key was set.
-class ShapeCheck {
+/// Notes what the model or the video format cannot take of a shape or a text, each problem where its key was
+/// set.
+class RequestCheck {
  public:
-  ShapeCheck(const ItemContext& context, Problems& problems)
+  RequestCheck(const ItemContext& context, Problems& problems)
       : context_(context),
         video_(std::find(context.save.begin(), context.save.end(), "video") != context.save.end()),
         problems_(problems) {}
@@ -55,6 +56,14 @@ class ShapeCheck {
       if (noted_.insert(moved).second) problems_.add(moved);
     }
     return found.empty();
+  }
+
+  void text(const Item& item) {
+    Problems found;
+    context_.blueprint.check_text(item.prompt, item.sampling, item.where, found);
+    for (const std::string& problem : found.list()) {
+      if (noted_.insert(problem).second) problems_.add(problem);
+    }
   }
 
  private:
@@ -78,7 +87,11 @@ class ShapeCheck {
     const std::string set_at = source == context_.sources.end() ? context_.job_file : source->second;
     const bool in_row = std::any_of(row.settings.begin(), row.settings.end(),
                                     [&](const Entry& entry) { return entry.key == key; });
-    if (in_row && set_at != "--set") return problem;
+    const bool above = std::any_of(context_.set.begin(), context_.set.end(), [&](const Value& document) {
+      const Entry* section = document.find("sampling");
+      return section != nullptr && section->value.find(key) != nullptr;
+    });
+    if (in_row && !above) return problem;
     return str(set_at, ": sampling.", problem.substr(start.size()));
   }
 
@@ -88,17 +101,16 @@ class ShapeCheck {
   std::unordered_set<std::string> noted_;
 };
 
-/// The prompt line as it was, with what this clip was told made explicit, so that it makes this clip alone.
-nlohmann::json explicit_row(const PromptRow& row, const Item& item) {
-  nlohmann::json line = {{"prompt", row.prompt}};
+/// Which of sampling_fields() the line gives itself, a bit each.
+uint64_t own_keys(const PromptRow& row) {
+  const Fields<Sampling>& fields = sampling_fields();
+  RUSHES_CHECK(fields.size() <= 64, fields.size(), " keys");
+  uint64_t keys = 0;
   for (const Entry& entry : row.settings) {
-    if (const Field<Sampling>* field = find_field(sampling_fields(), entry.key))
-      line[entry.key] = field->get(item.sampling);
+    for (size_t i = 0; i < fields.size(); ++i)
+      keys |= uint64_t{fields[i].key == entry.key} << i;
   }
-  line["id"] = item.id;
-  line["seed"] = item.sampling.seed;
-  line["samples"] = 1;
-  return line;
+  return keys;
 }
 
 /// Hands out file names, each once.
@@ -125,6 +137,24 @@ class IdMaker {
 };
 
 }  // namespace
+
+nlohmann::json request_of(const ResolvedJob& job, const Item& item) {
+  static const std::vector<std::string> none;
+  return make_request(job.facts, item.prompt, item.sampling,
+                      job.blueprint ? job.blueprint->sampling_keys() : none);
+}
+
+nlohmann::json prompt_line(const Item& item) {
+  nlohmann::json line = {{"prompt", item.prompt}};
+  const Fields<Sampling>& fields = sampling_fields();
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if ((item.own_keys >> i & 1) != 0) line[fields[i].key] = fields[i].get(item.sampling);
+  }
+  line["id"] = item.id;
+  line["seed"] = item.sampling.seed;
+  line["samples"] = 1;
+  return line;
+}
 
 std::string slug(const std::string& prompt) {
   std::string text;
@@ -179,7 +209,7 @@ std::vector<ItemDraft> draft_items(const std::vector<PromptRow>& rows, const Sam
 
 std::vector<Item> make_items(const std::vector<ItemDraft>& drafts, const ItemContext& context,
                              Problems& problems) {
-  ShapeCheck check(context, problems);
+  RequestCheck check(context, problems);
   std::unordered_map<std::string, double> flops;  // of each shape
   IdMaker ids(drafts);
   std::vector<Item> items;
@@ -193,10 +223,11 @@ std::vector<Item> make_items(const std::vector<ItemDraft>& drafts, const ItemCon
     if (is_new && check.good(item.sampling, *draft.row))
       cost->second = context.blueprint.cost(item.sampling, context.options).flops;
     item.flops = cost->second;
-    item.request = make_request(context.facts, item.prompt, item.sampling, context.blueprint.sampling_keys());
-    item.request_hash = hash_request(item.request);
+    check.text(item);
+    item.own_keys = own_keys(*draft.row);
+    item.request_hash = hash_request(
+        make_request(context.facts, item.prompt, item.sampling, context.blueprint.sampling_keys()));
     item.id = draft.id.empty() ? ids.make(item.prompt, item.request_hash) : draft.id;
-    item.prompt_row = explicit_row(*draft.row, item);
     items.push_back(std::move(item));
   }
   return items;

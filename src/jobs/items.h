@@ -34,6 +34,7 @@ struct ItemContext {
   const std::vector<std::string>& save;
   const std::map<std::string, std::string>& sources;  // full key -> where the job, preset or --set set it
   const std::string& job_file;
+  const std::vector<Value>& set;  // above the prompts' own lines
 };
 
 /// Items in the order of the drafts, with requests, hashes, ids and costs. Sizes that the model or the video

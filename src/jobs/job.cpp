@@ -1,9 +1,11 @@
 #include "jobs/job.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/version.h"
 #include "config/yaml/yaml.h"
+#include "dist/parallel_plan.h"
 #include "jobs/items.h"
 #include "jobs/presets.h"
 #include "jobs/resolution.h"
@@ -12,8 +14,21 @@
 namespace rushes {
 namespace {
 
+constexpr size_t kMostProblems = 100;
 // Sampling keys that the job itself reads, whatever the pipeline.
 const std::vector<std::string> kJobSamplingKeys = {"fps", "seed", "samples"};
+
+/// What --set gives: lists, mappings, quoted texts and whole documents as YAML; everything else as it stands,
+/// since a '#' or ': ' in a prompt is no comment and no mapping.
+Value set_value(const std::string& text, const std::string& where) {
+  const size_t first = text.find_first_not_of(' ');
+  const bool yaml =
+      text.find('\n') != std::string::npos || text.starts_with("- ") ||
+      (first != std::string::npos && std::string("[{\"'").find(text[first]) != std::string::npos);
+  if (yaml) return parse_yaml(text, where);
+  check_utf8(text, where);
+  return plain_scalar(text, 0);
+}
 
 void add_all(const UserError& error, Problems& problems) {
   for (const std::string& problem : error.problems())
@@ -30,12 +45,15 @@ class JobLoader {
 
  private:
   void read_documents();
+  void read_set(Problems& problems);
   void check_settings();
+  void check_parallel();
   void open_model();
   void apply_layers();
   void check_sampling_keys();
   void make_items();
   void describe();
+  void throw_what_is_wrong() const;
 
   std::string source(const std::string& key) const {
     const auto found = sources_.find(key);
@@ -48,6 +66,7 @@ class JobLoader {
   Problems problems_;
   Value document_;
   std::vector<Value> set_;
+  size_t set_of_file_ = 0;  // of set_, how many are the file's own `override`
   std::optional<Preset> preset_;
   JobFile job_;  // defaults < preset < job < --set
   std::map<std::string, std::string> sources_;
@@ -57,18 +76,28 @@ class JobLoader {
 void JobLoader::read_documents() {
   document_ = read_yaml(file_);
   if (document_.kind == Value::Kind::nothing) fail(name_, ": is empty; it needs model, prompts and output");
+  if (const Entry* stronger = document_.find("override")) {
+    set_.push_back(nested("sampling", stronger->value));
+    set_of_file_ = 1;
+  }
   for (const auto& [key, text] : overrides_.set) {
     try {
-      set_.push_back(nested(key, parse_yaml(text, "--set " + shortened(key, 60))));
+      set_.push_back(nested(key, set_value(text, "--set " + shortened(key, 60))));
     } catch (const UserError& error) {
       add_all(error, problems_);
     }
   }
   Reading file(name_, problems_, sources_);
   read_job(document_, job_, file);
-  Reading set("--set", problems_, sources_);
-  for (const Value& document : set_)
-    read_job(document, job_, set);
+  read_set(problems_);
+}
+
+/// The layers above the prompts' own lines: the file's `override` (checked with the file), then --set.
+void JobLoader::read_set(Problems& problems) {
+  Problems known;
+  Reading file(name_, known, sources_), set("--set", problems, sources_);
+  for (size_t i = 0; i < set_.size(); ++i)
+    read_job(set_[i], job_, i < set_of_file_ ? file : set);
 }
 
 void JobLoader::check_settings() {
@@ -80,11 +109,30 @@ void JobLoader::check_settings() {
   if (job_.numerics != Numerics::diffusers)
     problems_.add(source("numerics"), ": numerics: ", word("numerics"),
                   " is not there yet; this version does diffusers");
+  check_parallel();
   if (job_.model.empty()) problems_.add(source("model"), ": model: missing; give a model folder");
   if (job_.output.empty())
     problems_.add(source("output"), ": output: missing; give a folder for the results");
   if (job_.prompts.kind == Value::Kind::nothing && !document_.find("prompts"))
     problems_.add(name_, ": prompts: missing; give a file of prompts or a list");
+}
+
+/// At the place of the first factor that was set.
+void JobLoader::check_parallel() {
+  if (overrides_.ranks == 0) return;
+  std::string where = name_;
+  for (const std::string& key : field_keys(parallel_fields())) {
+    if (const auto set = sources_.find("parallel." + key); set != sources_.end()) {
+      where = set->second;
+      break;
+    }
+  }
+  try {
+    ParallelPlan::make(job_.parallel, overrides_.ranks);
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      problems_.add(where, ": ", problem);
+  }
 }
 
 void JobLoader::open_model() {
@@ -115,9 +163,7 @@ void JobLoader::apply_layers() {
   }
   Reading file(name_, known, sources_);
   read_job(document_, job_, file);
-  Reading set("--set", known, sources_);
-  for (const Value& document : set_)
-    read_job(document, job_, set);
+  read_set(known);
 }
 
 std::vector<std::string> readable_keys(const Blueprint* blueprint) {
@@ -154,8 +200,9 @@ void JobLoader::make_items() {
   try {
     // Reading the model for its fingerprint is for nothing where the job can't start.
     const std::string fingerprint = problems_.empty() ? result_.model->fingerprint() : std::string();
-    const RequestFacts facts = request_facts(job_, result_.options, fingerprint);
-    const ItemContext context{*result_.blueprint, result_.options, facts, job_.save, sources_, name_};
+    result_.facts = request_facts(job_, result_.options, fingerprint);
+    const ItemContext context{*result_.blueprint, result_.options, result_.facts, job_.save,
+                              sources_,           name_,           set_};
     result_.items = rushes::make_items(drafts, context, problems_);
   } catch (const UserError& error) {
     add_all(error, problems_);
@@ -182,12 +229,24 @@ void JobLoader::describe() {
   JobFile resolved = with_options(job_, result_.options);
   resolved.output = job.output;
   job.settings = setting_rows(job_, resolved, sources_);
-  job.resolved_yaml =
-      rows_to_yaml(job.settings, "Resolved by rushes " + version_text() + "; can be run as it is.");
+  std::vector<SettingRow> rows = job.settings;
+  const std::vector<SettingRow> above = override_rows(job.settings, set_);
+  rows.insert(rows.end(), above.begin(), above.end());
+  job.resolved_yaml = rows_to_yaml(rows, "Resolved by rushes " + version_text() + "; can be run as it is.");
   if (job.sampling.guidance_scale <= 1 && !job.sampling.negative_prompt.empty()) {
     result_.warnings.push_back(source("sampling.negative_prompt") +
                                ": sampling.negative_prompt has no effect: guidance_scale is 1 or less");
   }
+}
+
+/// Each problem once (two components may share a file), and not a million of them.
+void JobLoader::throw_what_is_wrong() const {
+  Problems once;
+  std::unordered_set<std::string> told;
+  for (const std::string& problem : problems_.list())
+    if (told.insert(problem).second && told.size() <= kMostProblems) once.add(problem);
+  if (told.size() > kMostProblems) once.add(name_, ": and ", told.size() - kMostProblems, " problems more");
+  once.throw_if_any();
 }
 
 ResolvedJob JobLoader::load() {
@@ -199,7 +258,7 @@ ResolvedJob JobLoader::load() {
   result_.options = resolve_options(job_, overrides_.device_elsewhere, source("device"), problems_);
   make_items();
   describe();
-  problems_.throw_if_any();
+  throw_what_is_wrong();
   return std::move(result_);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config/settings.h"
+#include "jobs/request_hash.h"
 #include "pipelines/pipeline.h"
 
 namespace rushes {
@@ -24,12 +25,11 @@ struct SettingRow {
 struct Item {
   std::string id;  // file name of its outputs
   std::string prompt;
-  Sampling sampling;          // resolved: own seed, samples = 1
-  std::string request_hash;   // 32 hex digits; see "The request hash" in the README
-  double flops = 0;           // for longest-first order
-  std::string where;          // "prompts.jsonl:7"
-  nlohmann::json request;     // what the hash covers, key by key, so that a changed key can be named
-  nlohmann::json prompt_row;  // the prompt line as given (for failed.jsonl); sample seeds made explicit
+  Sampling sampling;         // resolved: own seed, samples = 1
+  std::string request_hash;  // 32 hex digits; see "The request hash" in the README
+  double flops = 0;          // for longest-first order
+  std::string where;         // "prompts.jsonl:7"
+  uint64_t own_keys = 0;     // bit i: the prompt line itself gave sampling_fields()[i]
 };
 
 struct Job {
@@ -52,6 +52,7 @@ struct Job {
 
 struct JobOverrides {
   std::vector<std::pair<std::string, std::string>> set;  // --set a.b=v, in order
+  int64_t ranks = 0;              // that the job is for, to check `parallel` with; 0: not known
   bool device_elsewhere = false;  // plan: the device is that of another machine and need not be here
   std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
 };
@@ -62,9 +63,16 @@ struct ResolvedJob {
   std::shared_ptr<const ModelDir> model;
   std::shared_ptr<const Blueprint> blueprint;
   PipelineOptions options;
-  std::vector<Item> items;  // in the order of the prompts
+  RequestFacts facts;
+  std::vector<Item> items;  // in the order of the prompts; small, since there may be a million
   std::vector<std::string> warnings;
 };
+
+/// What the item's hash covers, key by key, so that a changed key can be named.
+nlohmann::json request_of(const ResolvedJob& job, const Item& item);
+/// The prompt line as it was, with what this clip was told made explicit (id, seed), so that it makes this
+/// clip alone: a line of failed.jsonl.
+nlohmann::json prompt_line(const Item& item);
 
 /// Reads the job file and its prompts. Every problem (job file, prompts, model's json files, sizes) is
 /// collected and thrown as one UserError; nothing is written, no weights are loaded.

@@ -39,9 +39,7 @@ std::filesystem::path identity_path(const OutputFolder& folder) {
 }
 
 nlohmann::json identity(const ResolvedJob& job) {
-  const std::string model =
-      job.items.empty() ? job.model->fingerprint() : job.items.front().request.value("model", std::string());
-  return {{"model", model}, {"numerics", numerics_name(job.job.numerics)}, {"format", 1}};
+  return {{"model", job.facts.model}, {"numerics", numerics_name(job.job.numerics)}, {"format", 1}};
 }
 
 }  // namespace
@@ -70,7 +68,7 @@ LedgerEntry decide(const Item& item, const std::optional<ItemRecord>& record, co
     return {again ? ItemState::todo : ItemState::failed, record->attempts, {}};
   }
   if (!same_request && !rules.fresh) {
-    return {ItemState::refused, 0, join(changed_keys(record->request, item.request), "; ")};
+    return {ItemState::refused, 0, {}};
   }
   if (!same_request || (rules.fresh && !this_run)) return {};
   std::string why = files_differ;
@@ -79,28 +77,26 @@ LedgerEntry decide(const Item& item, const std::optional<ItemRecord>& record, co
   return {ItemState::todo, 0, why};
 }
 
-LedgerEntry look_up(const Item& item, const OutputFolder& folder, const Job& job, const LedgerRules& rules,
-                    std::vector<std::string>& warnings) {
+LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder& folder,
+                    const LedgerRules& rules, std::vector<std::string>& warnings) {
   const auto record = read_record(folder.record(item.id), warnings);
   std::string differ;
   if (record && record->done && record->request_hash == item.request_hash) {
     differ = files_differ(*record, folder.root(), rules.verify);
   }
-  return decide(item, record, differ, outputs_of(item.id, job), rules);
+  LedgerEntry entry = decide(item, record, differ, outputs_of(item.id, job.job), rules);
+  if (entry.state == ItemState::refused)
+    entry.why = join(changed_keys(record->request, request_of(job, item)), "; ");
+  return entry;
 }
 
-int64_t Ledger::count(ItemState state) const {
-  return std::count_if(entries.begin(), entries.end(),
-                       [&](const LedgerEntry& e) { return e.state == state; });
-}
-
-Ledger read_ledger(const ResolvedJob& job, const OutputFolder& folder, const LedgerRules& rules,
-                   std::vector<std::string>& warnings) {
-  Ledger ledger;
+std::vector<LedgerEntry> read_ledger(const ResolvedJob& job, const OutputFolder& folder,
+                                     const LedgerRules& rules, std::vector<std::string>& warnings) {
+  std::vector<LedgerEntry> ledger;
   Problems problems;
   size_t refused = 0;
   for (const Item& item : job.items) {
-    LedgerEntry entry = look_up(item, folder, job.job, rules, warnings);
+    LedgerEntry entry = look_up(job, item, folder, rules, warnings);
     if (entry.state == ItemState::todo && !entry.why.empty()) {
       warnings.push_back(str("item ", item.id, " is made again: ", entry.why));
     }
@@ -108,7 +104,7 @@ Ledger read_ledger(const ResolvedJob& job, const OutputFolder& folder, const Led
       problems.add(item.where, ": id '", item.id, "' was made by another request: ", entry.why,
                    "; give it another id or output folder, or --fresh to replace what is there");
     }
-    ledger.entries.push_back(std::move(entry));
+    ledger.push_back(std::move(entry));
   }
   if (refused > kMostRefusals) problems.add("and ", refused - kMostRefusals, " more such items");
   problems.throw_if_any();

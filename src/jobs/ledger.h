@@ -32,22 +32,17 @@ struct LedgerEntry {
 LedgerEntry decide(const Item& item, const std::optional<ItemRecord>& record, const std::string& files_differ,
                    const std::vector<std::string>& outputs, const LedgerRules& rules);
 
-/// The same for an item as it lies on disk now. `save`: kinds of output that must be there.
-LedgerEntry look_up(const Item& item, const OutputFolder& folder, const Job& job, const LedgerRules& rules,
-                    std::vector<std::string>& warnings);
+/// The same for an item as it lies on disk now; of a refused one, `why` names the changed keys.
+LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder& folder,
+                    const LedgerRules& rules, std::vector<std::string>& warnings);
 
 /// Where an item's outputs lie, relative to the folder; a kind of many files ends in '/'.
 std::vector<std::string> outputs_of(const std::string& id, const Job& job);
 
-struct Ledger {
-  std::vector<LedgerEntry> entries;  // as the job's items
-  int64_t count(ItemState state) const;
-};
-
-/// Looks up every item. Throws UserError listing every item that is refused (same id, another request), with
-/// the changed keys and both values.
-Ledger read_ledger(const ResolvedJob& job, const OutputFolder& folder, const LedgerRules& rules,
-                   std::vector<std::string>& warnings);
+/// Looks up every item, in the order of the job's. Throws UserError listing every item that is refused (same
+/// id, another request), with the changed keys and both values.
+std::vector<LedgerEntry> read_ledger(const ResolvedJob& job, const OutputFolder& folder,
+                                     const LedgerRules& rules, std::vector<std::string>& warnings);
 
 /// A folder belongs to one model and numerics. Throws UserError where it is another's; writes nothing.
 void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder);

@@ -109,6 +109,12 @@ nlohmann::json read_json_object(const fs::path& path) {
   return json.is_object() ? json : nlohmann::json(nullptr);
 }
 
+std::string unfinished_fresh_run(const OutputFolder& folder) {
+  const nlohmann::json json = read_json_object(folder.fresh());
+  if (!json.is_object() || !json.contains("run") || !json["run"].is_string()) return {};
+  return json["run"].get<std::string>();
+}
+
 bool is_disk_trouble(const std::string& message, const fs::path& folder) {
   for (const int code :
        {ENOSPC, EDQUOT, EROFS, EIO, ESTALE, EACCES, EPERM, ENOTCONN, EMFILE, ENFILE, ENXIO}) {

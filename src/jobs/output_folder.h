@@ -35,6 +35,7 @@ class OutputFolder {
   std::filesystem::path events() const { return root_ / "events.jsonl"; }
   std::filesystem::path failed() const { return root_ / "failed.jsonl"; }
   std::filesystem::path manifest() const { return hidden() / "manifest.json"; }
+  std::filesystem::path fresh() const { return hidden() / "fresh.json"; }
 
   // Paths of an item's outputs, relative to root.
   static std::string video_path(const std::string& id, const std::string& container);
@@ -80,6 +81,9 @@ class WorkPlace {
 
 /// The JSON object in a small file of the folder's own; null where there is none or it is no JSON object.
 nlohmann::json read_json_object(const std::filesystem::path& path);
+
+/// The name of a --fresh run that is not through, or "".
+std::string unfinished_fresh_run(const OutputFolder& folder);
 
 /// Does the message of a failed write speak of the disk (full, read-only, gone, not permitted), or does a try
 /// in `folder` show that nothing can be written there now? Then no item is to blame.

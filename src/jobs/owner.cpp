@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -20,6 +21,26 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kOwnerFileBytes = 1024;  // always the same, so that rewriting in place never grows the file
+constexpr double kLongestUnsaid = 1.0;    // seconds that a change of the status waits to be written
+constexpr int kCrashMark = '@';  // the file's last byte is a line break, or this plus a signal's number
+
+// A signal handler can reach nothing but globals.
+char g_owner_file[4096] = {};
+struct sigaction g_before[NSIG] = {};
+std::atomic<bool> g_crashed{false};
+
+/// Only what a signal handler may call.
+extern "C" void note_crash(int number) {
+  g_crashed.store(true);  // the heartbeat must not write over the mark
+  const int fd = ::open(g_owner_file, O_WRONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    const char mark = static_cast<char>(kCrashMark + number);
+    [[maybe_unused]] const ssize_t written = ::pwrite(fd, &mark, 1, kOwnerFileBytes - 1);
+    ::close(fd);
+  }
+  sigaction(number, &g_before[number], nullptr);
+  raise(number);  // what would have been done without us; comes when this handler returns
+}
 
 std::string read_or_empty(const fs::path& path) {
   try {
@@ -112,13 +133,16 @@ nlohmann::json to_json(const OwnerStatus& s) {
           {"steps", s.steps},
           {"s_step", s.seconds_per_step},
           {"s_item", s.item_seconds},
-          {"beat", s.beat}};
+          {"beat", s.beat},
+          {"oom_kills", s.oom_kills}};
 }
 
 std::optional<OwnerStatus> owner_status_from(const std::string& text) {
   try {
-    const auto json = nlohmann::json::parse(text);
+    const bool crashed = text.size() == kOwnerFileBytes && text.back() != '\n';
+    const auto json = nlohmann::json::parse(crashed ? text.substr(0, kOwnerFileBytes - 1) : text);
     OwnerStatus s;
+    if (crashed) s.crash = static_cast<unsigned char>(text.back()) - kCrashMark;
     s.token = json.at("token").get<std::string>();
     s.run = json.at("run").get<std::string>();
     s.job = json.at("job").get<std::string>();
@@ -132,10 +156,15 @@ std::optional<OwnerStatus> owner_status_from(const std::string& text) {
     s.seconds_per_step = json.at("s_step").get<double>();
     s.item_seconds = json.at("s_item").get<double>();
     s.beat = json.at("beat").get<uint64_t>();
+    s.oom_kills = json.at("oom_kills").get<int64_t>();
     return s;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // caught in the middle of a rewrite, or not ours
   }
+}
+
+std::optional<OwnerStatus> read_owner_status(const fs::path& file) {
+  return owner_status_from(read_or_empty(file));
 }
 
 Owner::Owner(fs::path folder, OwnerStatus status, double period)
@@ -174,6 +203,7 @@ Owner::~Owner() {
 void Owner::change(const std::function<void(OwnerStatus&)>& edit) {
   const std::lock_guard lock(mutex_);
   edit(status_);
+  if (written_.seconds() >= kLongestUnsaid) write_locked();
 }
 
 void Owner::announce(const std::function<void(OwnerStatus&)>& edit) {
@@ -194,7 +224,10 @@ void Owner::beat() {
 }
 
 void Owner::write_locked() {
+  if (g_crashed.load()) return;
   ++status_.beat;
+  status_.oom_kills = oom_kills();
+  written_ = Timer();
   OwnerStatus shown = status_;
   std::string text = to_json(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (text.size() >= kOwnerFileBytes) {  // ids are at most a file name long; this is for a hostile one
@@ -217,6 +250,29 @@ void Owner::write_locked() {
   ::close(fd);
 }
 
+void mark_crashes(const fs::path& owner_file) {
+  const std::string path = fs::absolute(owner_file).string();
+  if (path.size() >= sizeof g_owner_file) return;
+  std::memcpy(g_owner_file, path.c_str(), path.size() + 1);
+  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    struct sigaction action {
+    }, before{};
+    action.sa_handler = note_crash;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(number, &action, &before) == 0 && before.sa_handler != note_crash)
+      g_before[number] = before;
+  }
+}
+
+int64_t oom_kills() {
+  std::istringstream lines(read_or_empty("/proc/vmstat"));
+  std::string key;
+  for (int64_t value = 0; lines >> key >> value;) {
+    if (key == "oom_kill") return value;
+  }
+  return -1;
+}
+
 OwnerWatch::OwnerWatch(fs::path folder, double patience, Clock clock)
     : folder_(std::move(folder)), patience_(patience), clock_(std::move(clock)), self_(this_process()) {
   if (!clock_) clock_ = [timer = Timer()] { return timer.seconds(); };
@@ -230,7 +286,10 @@ bool OwnerWatch::is_local(const std::string& token) const {
 bool OwnerWatch::is_dead(const std::string& token) {
   if (const auto id = OwnerId::parse(token); id && id->host == self_.host) {
     const auto start = process_start(id->pid);
-    return !start || *start != id->start;
+    if (start) return *start != id->start;
+    // Another user's process may be hidden from /proc (hidepid): then its heartbeat tells, as on another
+    // host.
+    if (::kill(static_cast<pid_t>(id->pid), 0) == 0 || errno != EPERM) return true;
   }
   const std::string text = read_or_empty(folder_ / (fs::path(token).filename().string() + ".json"));
   const std::string content = text.empty() ? text : hash_bytes(text);

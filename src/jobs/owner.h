@@ -17,6 +17,8 @@
 #include <string>
 #include <thread>
 
+#include "base/timer.h"
+
 namespace rushes {
 
 struct OwnerId {
@@ -49,10 +51,13 @@ struct OwnerStatus {
   double seconds_per_step = 0;
   double item_seconds = 0;  // since the item began
   uint64_t beat = 0;        // grows while the process lives
+  int64_t oom_kills = -1;   // of the host so far, as its kernel counts them; -1: it does not say
+  int crash = 0;            // the signal of its own that ended it (SIGSEGV, SIGABRT, ...), 0: none known
 };
-nlohmann::json to_json(const OwnerStatus& status);
+nlohmann::json to_json(const OwnerStatus& status);  // all but `crash`
 /// Nothing where the text is no such thing; never throws.
 std::optional<OwnerStatus> owner_status_from(const std::string& text);
+std::optional<OwnerStatus> read_owner_status(const std::filesystem::path& file);
 
 /// This process's presence in a folder of owners: makes `<folder>/<token>.json`, rewrites it in place every
 /// `period` seconds from a thread of its own (no new disk space is needed for that), and removes it at the
@@ -65,11 +70,13 @@ class Owner {
   Owner& operator=(const Owner&) = delete;
 
   const std::string& token() const { return token_; }
-  /// Changes the status; others see it at the next beat.
+  /// Changes the status; others see it within a second.
   void change(const std::function<void(OwnerStatus&)>& edit);
   /// Changes the status and writes it at once.
   void announce(const std::function<void(OwnerStatus&)>& edit);
   OwnerStatus status() const;
+  /// The owner's file, for mark_crashes().
+  const std::filesystem::path& path() const { return path_; }
 
  private:
   void beat();
@@ -81,9 +88,18 @@ class Owner {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   OwnerStatus status_;
+  Timer written_;  // since the file was written
   bool ending_ = false;
   std::thread thread_;
 };
+
+/// From now on a signal that ends this process for what it did itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+/// SIGABRT) leaves its number in the owner's file first: it tells a crash from a process that was killed.
+/// Such a file is read by owner_status_from() alone.
+void mark_crashes(const std::filesystem::path& owner_file);
+
+/// Processes that this host's kernel has killed for want of memory since it booted; -1: unknown.
+int64_t oom_kills();
 
 /// Tells the dead from the living. Same kernel: the process table decides. Another host: its file has not
 /// changed while this process watched it for `patience` seconds of this process's own clock; no clocks of two

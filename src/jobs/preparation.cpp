@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <unordered_set>
 
 #include "base/env.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "jobs/claims.h"
+#include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/progress.h"
 
@@ -53,6 +55,49 @@ void check_writable(const fs::path& root) {
   if (::access(there.c_str(), W_OK | X_OK) != 0) {
     fail("output: ", root.string(), " cannot be written: ", there.string(), ": ", std::strerror(errno));
   }
+}
+
+/// Folders of the output that are there already must take new files too.
+void check_parts_writable(const fs::path& root) {
+  Problems problems;
+  for (const char* part : {"items", "videos", "latents", "frames", "logs", ".rushes", ".rushes/claims",
+                           ".rushes/owners", ".rushes/work", ".rushes/deaths"}) {
+    const fs::path path = root / part;
+    std::error_code error;
+    if (!fs::exists(fs::symlink_status(path, error))) continue;
+    if (!fs::is_directory(path, error)) {
+      problems.add("output: ", path.string(), " is in the way: a folder of that name is needed");
+    } else if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
+      problems.add("output: ", path.string(), " cannot be written: ", std::strerror(errno));
+    }
+  }
+  problems.throw_if_any();
+}
+
+/// Where a record or an output is to come, nothing of another kind may lie: a folder for a file cannot be
+/// replaced.
+void check_places(const ResolvedJob& job, const fs::path& root) {
+  std::unordered_set<std::string_view> ids;
+  for (const Item& item : job.items)
+    ids.insert(item.id);
+  Problems problems;
+  for (const auto& [part, wanted] : {std::pair("items", fs::file_type::regular),
+                                     {"videos", fs::file_type::regular},
+                                     {"latents", fs::file_type::regular},
+                                     {"frames", fs::file_type::directory}}) {
+    std::error_code error, ignored;
+    for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {
+      const fs::file_type type = at->status(ignored).type();  // where a link leads to, if anywhere
+      if (type == wanted || type == fs::file_type::not_found) continue;
+      const std::string name =
+          (wanted == fs::file_type::regular ? at->path().stem() : at->path().filename()).string();
+      if (ids.count(name) == 0) continue;
+      problems.add("output: ", at->path().string(), " is no ",
+                   wanted == fs::file_type::regular ? "file" : "folder",
+                   "; move it away: an item's result belongs there");
+    }
+  }
+  problems.throw_if_any();
 }
 
 }  // namespace
@@ -116,16 +161,18 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   // First all that can be wrong, with nothing written.
   std::error_code ignored;
   check_writable(root);
+  check_parts_writable(root);
+  check_places(job, root);
   const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
   if (known) check_folder_identity(job, OutputFolder::view(root));
-  if (known && !request.fresh)
-    start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings).entries;
+  if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
   const OutputFolder folder = OutputFolder::create(root);
   residence = std::make_unique<Residence>(folder, first_status(world, start.run));
   OwnerWatch watch(folder.owners());
   Claims claims(folder, residence->work, residence->owner.token(), watch);
   const int64_t dead = claims.sweep();
+  sweep_embeddings(folder.embeddings());
   if (dead > 0)
     log_info("cleaned up after ", dead, dead == 1 ? " process" : " processes", " of an earlier run");
   {
@@ -137,7 +184,7 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
     RestartCount(folder).value();
   }
   residence->owner.announce([&](OwnerStatus& status) { status.run = start.run; });
-  if (start.ledger.empty()) start.ledger = read_ledger(job, folder, rules, warnings).entries;
+  if (start.ledger.empty()) start.ledger = read_ledger(job, folder, rules, warnings);
   warn_some(warnings);
   return start;
 }
@@ -166,22 +213,24 @@ void RestartCount::set(int64_t value) const {
 }
 
 std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name) {
-  const fs::path path = folder.hidden() / "fresh.json";
-  const nlohmann::json there = read_json_object(path);
-  if (there.is_object() && there.contains("run") && there["run"].is_string()) {
-    log_info("--fresh: going on with the run ", there["run"].get<std::string>(), ", which was not through");
-    return there["run"].get<std::string>();
+  const std::string there = unfinished_fresh_run(folder);
+  if (!there.empty()) {
+    log_info("--fresh: going on with the run ", there, ", which was not through");
+    return there;
   }
-  work.write_file(path, nlohmann::json{{"run", name}}.dump() + "\n");
+  work.write_file(folder.fresh(), nlohmann::json{{"run", name}}.dump() + "\n");
   return name;
 }
 
-void end_fresh_run(const OutputFolder& folder, const std::string& name) {
+void end_fresh_run(const OutputFolder& folder, const std::string& run) {
   const FolderLock lock(folder);
-  const nlohmann::json there = read_json_object(folder.hidden() / "fresh.json");
-  if (there.is_object() && there.contains("run") && there["run"] == name) {
-    ::unlink((folder.hidden() / "fresh.json").c_str());
+  const std::string name = unfinished_fresh_run(folder);
+  if (name.empty()) return;
+  OwnerWatch watch(folder.owners());
+  for (const OwnerStatus& owner : read_owners(folder)) {
+    if (name != run && owner.run == name && !watch.is_dead(owner.token)) return;
   }
+  ::unlink(folder.fresh().c_str());
 }
 
 }  // namespace rushes

@@ -41,7 +41,7 @@ OwnerStatus first_status(const World& world, const std::string& run);
 Start prepare(const World& world, const ResolvedJob& job, const RunRequest& request,
               std::unique_ptr<Residence>& residence);
 
-/// Restarts that stopped early with nothing made, one after the other; the file is made once and rewritten in
+/// Starts that stopped early with nothing made, one after the other; the file is made once and rewritten in
 /// place, so that it works on a full disk.
 class RestartCount {
  public:
@@ -54,8 +54,9 @@ class RestartCount {
 };
 
 /// A --fresh run that was stopped goes on under its first name, so that what it made again is kept; the name
-/// is forgotten when it is through.
+/// is forgotten when any run is through with all items and no live one carries it on.
 std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name);
-void end_fresh_run(const OutputFolder& folder, const std::string& name);
+/// `run`: the one that is through, whose owner may live still.
+void end_fresh_run(const OutputFolder& folder, const std::string& run);
 
 }  // namespace rushes

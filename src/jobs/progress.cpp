@@ -118,12 +118,7 @@ std::vector<OwnerStatus> read_owners(const OutputFolder& folder) {
   std::vector<OwnerStatus> owners;
   std::error_code error;
   for (fs::directory_iterator at(folder.owners(), error), end; !error && at != end; at.increment(error)) {
-    try {
-      if (auto status = owner_status_from(read_file(at->path(), 1 << 16)))
-        owners.push_back(std::move(*status));
-    } catch (const UserError&) {
-      // it ended while we looked
-    }
+    if (auto status = read_owner_status(at->path())) owners.push_back(std::move(*status));
   }
   std::sort(owners.begin(), owners.end(), [](const OwnerStatus& a, const OwnerStatus& b) {
     return std::tie(a.run, a.rank, a.token) < std::tie(b.run, b.rank, b.token);

@@ -233,6 +233,8 @@ std::string id_problem(const std::string& id) {
   if (id.empty()) return "an id cannot be empty; leave the key out to have one made";
   if (id.size() > kMaxIdBytes)
     return str("has ", id.size(), " bytes; at most ", kMaxIdBytes, " fit into a file name");
+  if (std::any_of(id.begin(), id.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+    return "holds a line break or another control character; an id is a file name";
   for (const char c : id) {
     const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                       c == '.' || c == '_' || c == '-';

@@ -60,16 +60,22 @@ std::string kind_of(const std::string& path) {
 
 }  // namespace
 
-Publisher::Publisher(const Job& job, const OutputFolder& folder, const WorkPlace& work, Claims& claims,
-                     const EventLog& events, RunFacts facts)
-    : job_(job), folder_(folder), work_(work), claims_(claims), events_(events), facts_(std::move(facts)) {}
+Publisher::Publisher(const ResolvedJob& job, const OutputFolder& folder, const WorkPlace& work,
+                     Claims& claims, const EventLog& events, RunFacts facts)
+    : resolved_(job),
+      job_(job.job),
+      folder_(folder),
+      work_(work),
+      claims_(claims),
+      events_(events),
+      facts_(std::move(facts)) {}
 
 nlohmann::json Publisher::describe(const Item& item) const {
   return {{"prompt", item.prompt},
           {"where", item.where},
           {"sampling", get_fields(sampling_fields(), item.sampling)},
           {"model", job_.model},
-          {"weights", item.request.value("model", std::string())},
+          {"weights", resolved_.facts.model},
           {"code", version_text()},
           {"host", facts_.host},
           {"batch_job", facts_.batch_job},
@@ -126,14 +132,40 @@ void Publisher::move_into_place(const fs::path& from, const std::string& to) con
   sync_path(target.parent_path());
 }
 
+/// Files of kinds that the job does not save now, made earlier from the very same request: they stay.
+std::vector<FileEntry> Publisher::still_good(const Item& item, const std::vector<std::string>& remade) const {
+  std::vector<std::string> ignored;
+  const auto record = read_record(folder_.record(item.id), ignored);
+  if (!record || !record->done || record->request_hash != item.request_hash) return {};
+  ItemRecord others = *record;
+  std::erase_if(others.files, [&](const FileEntry& file) {
+    return std::any_of(remade.begin(), remade.end(), [&](const std::string& path) {
+      return file.path == path || file.path.starts_with(path + "/");
+    });
+  });
+  return files_differ(others, folder_.root(), /*verify=*/false).empty() ? others.files
+                                                                        : std::vector<FileEntry>();
+}
+
 /// What an earlier request of the same id left behind must not stay beside the new clip.
-void Publisher::remove_outputs_but(const std::string& id, const std::vector<std::string>& kept) const {
+void Publisher::remove_outputs_but(const std::string& id, const std::vector<FileEntry>& kept) const {
   for (const std::string& path : {OutputFolder::video_path(id, job_.video.container),
                                   OutputFolder::latents_path(id), OutputFolder::frames_path(id)}) {
-    if (std::find(kept.begin(), kept.end(), path) != kept.end()) continue;
-    std::error_code ignored;
-    fs::remove_all(folder_.root() / path, ignored);
+    const bool keep = std::any_of(kept.begin(), kept.end(), [&](const FileEntry& file) {
+      return file.path == path || file.path.starts_with(path + "/");
+    });
+    if (keep) continue;
+    std::error_code error;
+    fs::remove_all(folder_.root() / path, error);
+    if (error) fail("cannot remove the old ", (folder_.root() / path).string(), ": ", error.message());
   }
+}
+
+void Publisher::remove_record(const std::string& id) const {
+  const fs::path path = folder_.record(id);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    fail("cannot replace ", path.string(), ": ", std::strerror(errno));
+  sync_path(path.parent_path());
 }
 
 void Publisher::deliver(const Delivery& delivery) {
@@ -145,7 +177,7 @@ void Publisher::deliver(const Delivery& delivery) {
   record.done = true;
   record.id = item.id;
   record.request_hash = item.request_hash;
-  record.request = item.request;
+  record.request = request_of(resolved_, item);
   record.run = facts_.run;
   record.attempts = delivery.attempts;
   std::vector<std::string> paths;
@@ -168,13 +200,15 @@ void Publisher::deliver(const Delivery& delivery) {
   const FolderLock lock(folder_);
   if (!claims_.is_mine(item.id)) {
     log_warning("item ", item.id, " was taken over while this process stood still; its clip is not kept");
+    std::error_code ignored;
     for (const auto& [from, to] : made)
-      fs::remove_all(from);
+      fs::remove_all(from, ignored);
     return;
   }
-  ::unlink(folder_.record(item.id).c_str());
-  sync_path(folder_.root() / "items");
-  remove_outputs_but(item.id, paths);
+  const std::vector<FileEntry> kept = still_good(item, paths);
+  record.files.insert(record.files.end(), kept.begin(), kept.end());
+  remove_record(item.id);
+  remove_outputs_but(item.id, record.files);
   for (const auto& [from, to] : made)
     move_into_place(from, to);
   work_.write_file(folder_.record(item.id), to_text(record));
@@ -187,7 +221,7 @@ void Publisher::fail_item(const Item& item, const std::string& error, int64_t at
   ItemRecord record;
   record.id = item.id;
   record.request_hash = item.request_hash;
-  record.request = item.request;
+  record.request = request_of(resolved_, item);
   record.run = facts_.run;
   record.attempts = attempts;
   record.error = error;

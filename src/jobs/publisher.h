@@ -34,7 +34,7 @@ struct Delivery {
 
 class Publisher {
  public:
-  Publisher(const Job& job, const OutputFolder& folder, const WorkPlace& work, Claims& claims,
+  Publisher(const ResolvedJob& job, const OutputFolder& folder, const WorkPlace& work, Claims& claims,
             const EventLog& events, RunFacts facts);
 
   /// Encodes, writes, publishes, gives up the claim. Throws UserError: the disk (see is_disk_trouble) or this
@@ -48,8 +48,11 @@ class Publisher {
   /// Makes the outputs in the work place: pairs of (there, path in the folder).
   std::vector<std::pair<std::filesystem::path, std::string>> encode(const Delivery& delivery) const;
   void move_into_place(const std::filesystem::path& from, const std::string& to) const;
-  void remove_outputs_but(const std::string& id, const std::vector<std::string>& kept) const;
+  std::vector<FileEntry> still_good(const Item& item, const std::vector<std::string>& remade) const;
+  void remove_outputs_but(const std::string& id, const std::vector<FileEntry>& kept) const;
+  void remove_record(const std::string& id) const;
 
+  const ResolvedJob& resolved_;
   const Job& job_;
   OutputFolder folder_;
   const WorkPlace& work_;

@@ -46,7 +46,7 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
       options.device = pick_device(job.device, /*local_rank=*/0);
     } catch (const UserError& error) {
       for (const std::string& problem : error.problems())
-        problems.add(where, ": device: ", problem);
+        problems.add(where, ": ", problem.starts_with("device: ") ? "" : "device: ", problem);
     }
   }
   const bool cuda = options.device.is_cuda();
@@ -114,6 +114,22 @@ std::vector<SettingRow> setting_rows(const JobFile& given, const JobFile& resolv
     rows.push_back({key, yaml_line(value), from});
   }
   return rows;
+}
+
+std::vector<SettingRow> override_rows(const std::vector<SettingRow>& rows, const std::vector<Value>& set) {
+  const std::string section = "sampling.";
+  std::vector<SettingRow> above;
+  for (const SettingRow& row : rows) {
+    if (!row.key.starts_with(section)) continue;
+    const std::string key = row.key.substr(section.size());
+    for (const Value& document : set) {
+      const Entry* sampling = document.find("sampling");
+      if (sampling == nullptr || sampling->value.find(key) == nullptr) continue;
+      above.push_back({"override." + key, row.value, row.source});
+      break;
+    }
+  }
+  return above;
 }
 
 std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string& title) {

@@ -13,6 +13,7 @@
 #include "base/timer.h"
 #include "base/version.h"
 #include "device/device.h"
+#include "device/torch_error.h"
 #include "dist/parallel_plan.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
@@ -25,6 +26,7 @@ namespace rushes {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr int64_t kMostInVain = 3;  // a start and two restarts that make nothing: the next would not either
 
 /// How a run ended, from the records: what is on disk counts, whoever made it.
 struct Tally {
@@ -69,6 +71,7 @@ class JobRun {
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
+  std::unique_ptr<DiskEmbeddingStore> embeddings_;
   std::unique_ptr<Pipeline> pipeline_;
   std::string trouble_;
 };
@@ -90,7 +93,7 @@ int JobRun::guarded(Function function) {
   } catch (const std::bad_alloc&) {
     log_error("not enough memory");
   } catch (const std::exception& error) {
-    log_error(error.what());
+    log_error(message_of(error));
   }
   return kExitUsage;
 }
@@ -98,7 +101,10 @@ int JobRun::guarded(Function function) {
 int JobRun::run() {
   if (!load()) return start_.code;
   if (!begin()) return start_.code;
-  if (!load_pipeline()) return start_.code;
+  if (!load_pipeline()) {
+    if (world_.rank() == 0) events_->add("run_ended", {{"code", start_.code}, {"seconds", timer_.seconds()}});
+    return start_.code;
+  }
   work();
   return finish();
 }
@@ -107,6 +113,7 @@ int JobRun::run() {
 bool JobRun::load() {
   JobOverrides overrides = request_.overrides;
   if (overrides.date.empty()) overrides.date = world_.broadcast(utc_now().substr(0, 10));
+  overrides.ranks = world_.size();
   std::vector<std::string> problems;
   int code = kExitDone;
   try {
@@ -147,6 +154,7 @@ bool JobRun::load() {
 bool JobRun::begin() {
   const int code = guarded([&] {
     if (!residence_) residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run));
+    mark_crashes(residence_->owner.path());
     log_to_file((folder_->root() / "logs" / str("rank-", world_.rank(), ".log")).string());
   });
   rules_ = {start_.run, request_.fresh, request_.retry_failed, /*verify=*/false, job_.job.retries};
@@ -186,6 +194,9 @@ bool JobRun::load_pipeline() {
   const int code = guarded([&] {
     if (plan_->replica_of(world_.rank()) < 0) return;
     const Timer timer;
+    const std::string cache = env(EnvVar::cache);
+    embeddings_ = std::make_unique<DiskEmbeddingStore>(
+        cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
     pipeline_ = job_.blueprint->load(job_.options);
     log_debug("pipeline loaded in ", timer.seconds(), " s");
   });
@@ -211,10 +222,9 @@ void JobRun::work() {
   int code = kExitDone;
   OwnerWatch watch(folder_->owners());
   Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
-  Publisher publisher(job_.job, *folder_, residence_->work, claims, *events_,
+  Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
                        plan_->text(), threads_, job_.options.device.str()});
-  std::unique_ptr<DiskEmbeddingStore> embeddings;
   std::unique_ptr<Writer> writer;
   std::unique_ptr<Runner> runner;
   const auto round = [&](Round kind) {
@@ -224,12 +234,9 @@ void JobRun::work() {
   };
   if (pipeline_) {
     code = guarded([&] {
-      const std::string cache = env(EnvVar::cache);
-      embeddings = std::make_unique<DiskEmbeddingStore>(
-          cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
       runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
-                                                    publisher, *writer, *events_, embeddings.get(), stop_,
+                                                    publisher, *writer, *events_, embeddings_.get(), stop_,
                                                     rules_, start_.ledger});
     });
   }
@@ -254,7 +261,7 @@ Tally JobRun::tally() const {
   for (size_t i = 0; i < job_.items.size(); ++i) {
     LedgerRules rules = rules_;
     rules.verify = !start_.ledger[i].why.empty();
-    const LedgerEntry now = look_up(job_.items[i], *folder_, job_.job, rules, ignored);
+    const LedgerEntry now = look_up(job_, job_.items[i], *folder_, rules, ignored);
     const bool tried =
         now.attempts > start_.ledger[i].attempts;  // and failed, by another run over this folder
     if (now.state == ItemState::done) {
@@ -277,12 +284,13 @@ int JobRun::finish() {
     code = worse_exit_code(code, guarded([&] {
                              OwnerWatch watch(folder_->owners());
                              Claims(*folder_, residence_->work, residence_->owner.token(), watch).sweep();
+                             sweep_embeddings(folder_->embeddings());
                            }));
     const Tally now = tally();
     code = guarded([&] { code = exit_code(now); }) == kExitDone ? code : kExitStopped;
     const int wrote = guarded([&] {
       write_failed(now);
-      if (request_.fresh && now.left == 0) end_fresh_run(*folder_, start_.run);
+      if (now.left == 0) end_fresh_run(*folder_, start_.run);
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
@@ -306,11 +314,13 @@ int JobRun::exit_code(const Tally& now) {
     restarts.set(0);
     return now.failed > 0 ? kExitFailedItems : kExitDone;
   }
+  if (stop_signal() == SIGINT) return kExitStopped;  // somebody changed their mind: no sign of trouble
   const bool progress = now.done + now.failed > before;
   const int64_t without = progress ? 0 : restarts.value() + 1;
   restarts.set(without);
-  if (without < 2) return kExitStopped;
-  log_error("nothing was made by the last ", without, " starts of this job");
+  if (without < kMostInVain) return kExitStopped;
+  log_error("nothing was made by the last ", without,
+            " starts of this job: is its time limit shorter than one clip takes?");
   return kExitFailedItems;
 }
 
@@ -328,7 +338,7 @@ void JobRun::write_failed(const Tally& now) const {
   }
   std::string lines;
   for (const Item* item : now.failed_items) {
-    lines += item->prompt_row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    lines += prompt_line(*item).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
   residence_->work.write_file(folder_->failed(), lines);
 }

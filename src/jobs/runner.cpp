@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/timer.h"
+#include "device/torch_error.h"
 
 namespace rushes {
 namespace {
@@ -24,12 +25,13 @@ class OwnerObserver : public StepObserver {
     });
   }
   void on_step(int64_t step, int64_t steps, double seconds) override {
-    owner_.change([&](OwnerStatus& status) {
+    const auto tell = [&](OwnerStatus& status) {
       status.step = step + 1;
       status.steps = steps;
       status.seconds_per_step = seconds;
       status.item_seconds = timer_.seconds();
-    });
+    };
+    step == 0 ? owner_.announce(tell) : owner_.change(tell);
   }
 
  private:
@@ -49,10 +51,6 @@ bool device_works(const at::Device& device) {
 }
 
 }  // namespace
-
-bool all_finite(const at::Tensor& tensor) {
-  return at::isfinite(tensor).all().item<bool>();
-}
 
 Runner::Runner(RunnerParts parts) : parts_(std::move(parts)) {
   const auto& items = parts_.job.items;
@@ -120,7 +118,7 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
   LedgerRules rules = parts_.rules;
   rules.verify =
       !parts_.ledger[index].why.empty();  // found damaged when the run began: perhaps by its bytes only
-  const auto look = [&] { return look_up(item, parts_.folder, parts_.job.job, rules, known); };
+  const auto look = [&] { return look_up(parts_.job, item, parts_.folder, rules, known); };
   if (settled(look())) return Answer::settled;
   if (!parts_.claims.take(item.id)) {
     if (!parts_.claims.free_if_dead(item.id) || !parts_.claims.take(item.id)) return Answer::busy;
@@ -131,19 +129,21 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
     return Answer::settled;
   }
   const Deaths deaths = parts_.claims.deaths(item.id);
-  const int64_t before = now.attempts + deaths.count;
-  if (deaths.count > 0 && before > parts_.rules.retries) {
-    fail_item(item,
-              str("the process that worked on it died ", deaths.count, " times (the last, ",
-                  deaths.last_owner, ", in stage '", deaths.stage, "' after step ", deaths.step, ")"),
-              before);
+  const int64_t tries = now.attempts + deaths.crashes;
+  if (deaths.crashes > 0 && tries > parts_.rules.retries) {
+    fail_item(
+        item,
+        str("the process that worked on it died ", deaths.crashes, " times (the last, ", deaths.last_owner,
+            ", ", deaths.how, " in stage '", deaths.stage, "' after step ", deaths.step, ")"),
+        tries);
     return Answer::settled;
   }
-  if (deaths.count > 0 && before >= std::max<int64_t>(1, parts_.rules.retries) && round == Round::ordinary) {
+  const bool suspect = now.attempts + deaths.count >= std::max<int64_t>(1, parts_.rules.retries);
+  if (deaths.count > 0 && suspect && round == Round::ordinary) {
     parts_.claims.release(item.id);
     return Answer::left;
   }
-  make_item(item, before + 1);
+  make_item(item, tries + 1);
   return Answer::settled;
 }
 
@@ -163,11 +163,6 @@ void Runner::make_item(const Item& item, int64_t attempts) {
     OwnerObserver observer(parts_.owner);
     delivery.clip =
         parts_.pipeline.run({item.prompt, item.sampling}, {parts_.stop, parts_.embeddings, &observer});
-    if (!all_finite(delivery.clip.latents)) {
-      error =
-          "the latents hold NaN or infinity; try precision float32 for the transformer, or other sampling "
-          "settings";
-    }
   } catch (const StoppedEarly&) {
     parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });
     parts_.claims.release(item.id);
@@ -178,7 +173,7 @@ void Runner::make_item(const Item& item, int64_t attempts) {
   } catch (const std::bad_alloc&) {
     error = "out of memory";
   } catch (const std::exception& problem) {
-    error = problem.what();
+    error = message_of(problem);
   } catch (...) {
     error = "unknown error";
   }
@@ -193,7 +188,6 @@ void Runner::make_item(const Item& item, int64_t attempts) {
   } else {
     for (const std::string& warning : delivery.clip.warnings)
       log_warning("item ", item.id, ": ", warning);
-    ++made_;
     parts_.writer.submit(std::move(delivery));
   }
   parts_.owner.announce([](OwnerStatus& status) {

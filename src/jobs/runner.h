@@ -30,7 +30,7 @@ struct RunnerParts {
 /// Which items a rank takes on.
 enum class Round {
   ordinary,     // all but last chances
-  last_chance,  // those too that will count as failed if their process dies once more
+  last_chance,  // those too whose processes have died time and again
 };
 
 class Runner {
@@ -44,8 +44,6 @@ class Runner {
   /// Throws InternalError for bugs outside of an item's own work.
   std::string work(Round round);
 
-  int64_t made() const { return made_; }
-
  private:
   enum class Answer { settled, busy, left };  // settled: nothing more to do about it in this round
   Answer try_item(size_t index, Round round);
@@ -58,10 +56,6 @@ class Runner {
   std::vector<size_t> order_;  // longest first
   std::set<size_t> settled_;   // over all rounds
   std::string trouble_;
-  int64_t made_ = 0;
 };
-
-/// Is every value finite? NaN or infinity in the latents means that the clip is no clip.
-bool all_finite(const at::Tensor& tensor);
 
 }  // namespace rushes

@@ -55,12 +55,16 @@ StatusReport StatusReader::look() {
   std::map<std::string, double> flops;
   std::vector<std::string> broken;
   const auto manifest = read_manifest(folder_);
-  std::map<std::string, std::string> settled;
+  if (const std::string fresh = unfinished_fresh_run(folder_); fresh != fresh_) {
+    fresh_ = fresh;
+    settled_.clear();
+  }
   for (const ManifestItem& item : manifest) {
     flops[item.id] = item.flops;
     auto known = settled_.find(item.id);
     if (known == settled_.end()) {
-      if (const auto record = read_record(folder_.record(item.id), broken)) {
+      const auto record = read_record(folder_.record(item.id), broken);
+      if (record && (fresh_.empty() || record->run == fresh_)) {
         known = settled_.emplace(item.id, record->done ? "" : record->error).first;
       }
     }

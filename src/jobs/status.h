@@ -30,6 +30,7 @@ class StatusReader {
   OutputFolder folder_;
   OwnerWatch watch_;
   std::map<std::string, std::string> settled_;  // id -> "" (done) or the error
+  std::string fresh_;                           // a --fresh run that is not through: only what it made counts
 };
 
 /// The report in lines, for people.

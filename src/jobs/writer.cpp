@@ -1,6 +1,7 @@
 #include "jobs/writer.h"
 
 #include "base/log.h"
+#include "device/torch_error.h"
 
 namespace rushes {
 
@@ -76,7 +77,7 @@ void Writer::write(const Delivery& delivery) {
   } catch (const InternalError&) {
     throw;
   } catch (const std::exception& problem) {
-    error = problem.what();
+    error = message_of(problem);
   }
   if (!error.empty()) {
     if (is_disk_trouble(error, folder_.hidden())) fail(error);

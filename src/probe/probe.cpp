@@ -160,7 +160,8 @@ class Probe {
     const auto model = load_vae(model_, request_.component, options());
     ProbeInputs inputs(*request_.in);
     const bool decode = *request_.method == "decode";
-    const Side channels = decode ? Side{"latent channels", model->latent_channels()} : Side{"channels", 3};
+    const Side channels = decode ? Side{"latent channels", model->latent_channels()}
+                                 : Side{"channels", model->input_channels()};
     const at::Tensor input = inputs.required(decode ? "z" : "x", Values::floating,
                                              {{"batch"}, channels, {"frames"}, {"height"}, {"width"}});
     inputs.finish();
@@ -257,6 +258,9 @@ void check_output(const char* option, const fs::path& path, Problems& problems) 
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (path.filename().empty() || fs::is_directory(path, error)) {
     problems.add("--", option, " ", path.string(), " is a folder: name a file");
+  } else if (fs::exists(path, error) && !fs::is_regular_file(path, error)) {
+    // The result takes the name's place by a rename: a device or a pipe would be gone.
+    problems.add("--", option, " ", path.string(), " is a device, a pipe or a socket: name a file");
   } else if (!fs::is_directory(folder, error)) {
     problems.add("--", option, " ", path.string(), ": the folder ", folder.string(), " does not exist");
   } else if (::access(folder.c_str(), W_OK) != 0) {

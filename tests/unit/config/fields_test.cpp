@@ -116,7 +116,7 @@ TEST_CASE("fields: words, auto and lists of words") {
         "f.yaml:2: device: must be one of auto, cpu, cuda; found the text 'gpu'; did you mean 'cpu'?");
   CHECK(list[1].find("precision.vae: must be one of auto, float32, bfloat16, float16") != std::string::npos);
   CHECK(list[1].find("did you mean 'bfloat16'?") != std::string::npos);
-  CHECK(list[2].find("save: must be a list out of video, latents, frames, at least one") !=
+  CHECK(list[2].find("save: the list is empty; name one at least of video, latents, frames") !=
         std::string::npos);
   CHECK(list[3].find("'video' stands there twice") != std::string::npos);
   CHECK(list[4].find("save: must be one of") != std::string::npos);

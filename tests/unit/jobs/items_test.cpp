@@ -18,6 +18,10 @@ class SomeBlueprint : public Blueprint {
     if (sampling.height % 16 != 0)
       problems.add(where, ": height is ", sampling.height, "; a multiple of 16 is needed");
   }
+  void check_text(const std::string& prompt, const Sampling&, const std::string& where,
+                  Problems& problems) const override {
+    if (prompt == "unknown words") problems.add(where, ": prompt: has unknown words");
+  }
   ItemCost cost(const Sampling& sampling, const PipelineOptions&) const override {
     ++costs;
     ItemCost cost;
@@ -51,7 +55,7 @@ class Fixture {
   Made make(const std::vector<PromptRow>& rows) {
     Problems problems;
     const auto drafts = draft_items(rows, base, set, problems);
-    const ItemContext context{blueprint, options, facts, save, sources, job_file};
+    const ItemContext context{blueprint, options, facts, save, sources, job_file, set};
     Made made;
     made.items = make_items(drafts, context, problems);
     made.problems = problems.list();
@@ -89,6 +93,13 @@ TEST_CASE("items: layers, in order") {
   CHECK(made.items[0].where == "p.jsonl:1");
 }
 
+TEST_CASE("items: a text that the model cannot take is noted once, at its line") {
+  Fixture fixture;
+  fixture.base.samples = 3;
+  const Made made = fixture.make({row("known", 1), row("unknown words", 2)});
+  CHECK(made.problems == List{"p.jsonl:2: prompt: has unknown words"});
+}
+
 TEST_CASE("items: samples are clips of their own") {
   Fixture fixture;
   fixture.base.samples = 3;
@@ -99,9 +110,10 @@ TEST_CASE("items: samples are clips of their own") {
   for (const Item& item : made.items) {
     CHECK(item.sampling.samples == 1);
     CHECK(ids.insert(item.id).second);
-    CHECK(item.prompt_row["id"] == item.id);
-    CHECK(item.prompt_row["seed"] == item.sampling.seed);
-    CHECK(item.prompt_row["samples"] == 1);
+    const nlohmann::json line = prompt_line(item);
+    CHECK(line["id"] == item.id);
+    CHECK(line["seed"] == item.sampling.seed);
+    CHECK(line["samples"] == 1);
   }
   CHECK(made.items[0].sampling.seed == 42);
   CHECK(made.items[2].sampling.seed == 44);
@@ -116,7 +128,9 @@ TEST_CASE("items: a failed line runs again as the very same item") {
   fixture.base.samples = 2;
   const Made made = fixture.make({row("a", 1, {}, {{"height", 96}}), row("b", 2, "named")});
   for (const Item& item : made.items) {
-    PromptRow again = row(item.prompt, 1, item.prompt_row["id"].get<std::string>(), item.prompt_row);
+    const nlohmann::json line = prompt_line(item);
+    CHECK(line.contains("height") == (item.prompt == "a"));
+    PromptRow again = row(item.prompt, 1, line["id"].get<std::string>(), line);
     std::erase_if(again.settings,
                   [](const Entry& entry) { return entry.key == "prompt" || entry.key == "id"; });
     const Made rerun = fixture.make({again});

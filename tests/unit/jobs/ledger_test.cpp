@@ -13,7 +13,7 @@ ItemRecord record_of(const Item& item, bool done, int64_t attempts, const std::s
   ItemRecord record;
   record.done = done;
   record.id = item.id;
-  record.request = item.request;
+  record.request = request_of(ResolvedJob(), item);
   record.request_hash = item.request_hash;
   record.run = run;
   record.attempts = attempts;
@@ -105,13 +105,14 @@ TEST_CASE("a folder belongs to one model and numerics") {
   const WorkPlace work(folder, "t");
   ResolvedJob job;
   job.items = {item_of("a")};
+  job.facts.model = str("m");
   job.job.model = "models/m";
   CHECK_NOTHROW(check_folder_identity(job, folder));
   note_folder_identity(job, folder, work);
   CHECK_NOTHROW(check_folder_identity(job, folder));
-  job.items[0].request["model"] = "n";
+  job.facts.model = str("n");
   CHECK_THROWS_WITH(check_folder_identity(job, folder), Contains("another model") && Contains("models/m"));
-  job.items[0].request["model"] = "m";
+  job.facts.model = str("m");
   job.job.numerics = Numerics::official;
   CHECK_THROWS_WITH(check_folder_identity(job, folder), Contains("another numerics") && Contains("official"));
   spill(folder.hidden() / "folder.json", "{broken");

@@ -82,9 +82,7 @@ inline Item item_of(const std::string& id, int64_t seed = 1, double flops = 1) {
   item.sampling.seed = seed;
   item.flops = flops;
   item.where = "prompts.jsonl:1";
-  item.request = {{"model", "m"}, {"prompt", item.prompt}, {"sampling.seed", seed}};
-  item.request_hash = hash_request(item.request);
-  item.prompt_row = {{"prompt", item.prompt}, {"id", id}, {"seed", seed}};
+  item.request_hash = hash_request(request_of(ResolvedJob(), item));
   return item;
 }
 
