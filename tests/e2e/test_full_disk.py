@@ -3,17 +3,44 @@
 import subprocess
 import sys
 
-from e2e.support import Skip, assert_clean, done_counts, expect, launch, main, records, run, write_job
+from e2e.support import Skip, assert_clean, done_counts, events, expect, launch, main, records, run, write_job
 
 IDS = [f"clip-{i}" for i in range(4)]
 
 
-def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "rushes", str(disk)], capture_output=True, text=True)
+def mount(disk, size):
+    disk.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "rushes", str(disk)], capture_output=True, text=True)
     if mounted.returncode != 0:
         raise Skip(f"no small file system can be mounted here ({mounted.stderr.strip()})")
+
+
+def unmount(disk):
+    subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def case_one_rank_with_a_full_disk_leaves_its_items_to_the_others(folder, model):
+    job = write_job(folder, model, count=6, steps=600)
+    out = folder / "out"
+    started = launch(job, ranks=2)
+    work = out / ".rushes" / "work"
+    expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(events(out, "item_started")) >= 2), started.text())
+    full = next(work.iterdir())  # of one rank: what it writes now finds no room
+    mount(full, "4k")
+    try:
+        code = started.wait(120)
+        expect("cannot go on" in started.text() and "No space left on device" in started.text(), started.text())
+        expect(code == 0, f"exit code {code}, though the other rank could do all:\n{started.text()}")
+        expect(len({row["rank"] for row in events(out, "item_done")}) == 1, "the other rank did not do it all")
+    finally:
+        unmount(full)
+    run(job, ranks=2)
+    assert_clean(out, [f"clip-{i}" for i in range(6)])
+
+
+def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
+    disk = folder / "disk"
+    mount(disk, "2m")
     try:
         job = write_job(folder, model, count=4, output="disk/out", steps=300)
         out = disk / "out"
@@ -34,7 +61,7 @@ def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
         run(job, ranks=2)
         assert_clean(out, IDS)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+        unmount(disk)
 
 
 if __name__ == "__main__":
