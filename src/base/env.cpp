@@ -24,6 +24,9 @@ const std::vector<EnvRow>& env_table() {
       {EnvVar::terminal, "RUSHES_TERMINAL",
        "1: a person watches stderr, show live progress (set by tools/run, since mpirun hides the terminal)"},
       {EnvVar::columns, "COLUMNS", "width of the terminal for live progress"},
+      {EnvVar::gomp_spincount, "GOMP_SPINCOUNT",
+       "how long idle CPU threads spin (default: 1000 rounds, so that a busy neighbour costs little)"},
+      {EnvVar::omp_wait_policy, "OMP_WAIT_POLICY", "the same in OpenMP's words: active, passive"},
   };
   return table;
 }

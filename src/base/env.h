@@ -19,6 +19,8 @@ enum class EnvVar {
   pmix_rank,         // PMIX_RANK
   terminal,          // RUSHES_TERMINAL
   columns,           // COLUMNS
+  gomp_spincount,    // GOMP_SPINCOUNT
+  omp_wait_policy,   // OMP_WAIT_POLICY
 };
 
 struct EnvRow {

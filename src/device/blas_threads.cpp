@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <string>
+
+#include "base/env.h"
 
 // Exported by libtorch_cpu where it has MKL (Intel oneMKL reference, "mkl_set_num_threads_local": gives the
 // number before; 0 means the global setting).
@@ -24,12 +27,13 @@ void make_blas_reproducible() {
 }
 
 void shorten_thread_spins(char** argv) {
-  if (::getenv("GOMP_SPINCOUNT") != nullptr || ::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  if (!env(EnvVar::gomp_spincount).empty() || !env(EnvVar::omp_wait_policy).empty()) return;
   // By its own path, so that process lists show its name.
   char path[4096] = {};
   if (::readlink("/proc/self/exe", path, sizeof path - 1) <= 0) return;
-  ::setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/1);
-  ::execv(path, argv);
+  const auto name = [](const std::string& file) { return file.substr(file.rfind('/') + 1); };
+  if (name(path) != name(argv[0])) return;  // started through a loader
+  if (::setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/1) == 0) ::execv(path, argv);
 }
 
 SingleThreadBlas::SingleThreadBlas() : before_(set_local(1)) {}

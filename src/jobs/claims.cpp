@@ -84,21 +84,13 @@ void Claims::release_all() {
   }
 }
 
-std::string Claims::crash_of(const OwnerStatus& status) const {
-  if (status.crash != 0) {
-    const char* name = sigabbrev_np(status.crash);
-    return name == nullptr ? str("by signal ", status.crash) : str("by SIG", name);
-  }
-  const bool starved =
-      watch_.is_local(status.token) && status.oom_kills >= 0 && oom_kills() > status.oom_kills;
-  return starved ? "when memory ran out" : "";
-}
-
 void Claims::count_death(const std::string& id, const std::string& owner, std::string how) const {
   const auto status = read_owner_status(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
   // It also held clips that were finished and waiting to be written: those did not kill it.
   if (status && status->item != id && status->writing != id) return;
-  if (status && how.empty()) how = crash_of(*status);
+  // Of an item in the making and one being written it is the former that is suspect.
+  const bool suspect = status && status->crash != 0 && (status->item == id || status->item.empty());
+  if (suspect && how.empty()) how = str("by SIG", sigabbrev_np(status->crash));
   const Deaths before = deaths(id);
   const nlohmann::json now = {{"count", before.count + 1},
                               {"crashes", before.crashes + (how.empty() ? 0 : 1)},
@@ -131,6 +123,15 @@ Deaths Claims::deaths(const std::string& id) const {
     return {};
   }
   return deaths;
+}
+
+std::map<std::string, int64_t> Claims::all_deaths() const {
+  std::map<std::string, int64_t> all;
+  for (const std::string& name : names_in(folder_.deaths())) {
+    const std::string id = fs::path(name).stem().string();
+    all[id] = deaths(id).count;
+  }
+  return all;
 }
 
 void Claims::forget_deaths(const std::string& id) const {

@@ -6,6 +6,7 @@
 // folder's lock, after reading it again there; a live one's never. So an item has at most one live owner.
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,11 +17,11 @@
 namespace rushes {
 
 /// What is known of processes that died while they ran an item. Who is killed from outside (kill -9, a time
-/// limit, a lost node) says nothing of the item; a crash or a kill for want of memory does.
+/// limit, a lost node, a full memory) says nothing of the item; a crash does.
 struct Deaths {
   int64_t count = 0;    // all of them
   int64_t crashes = 0;  // those that the item may be to blame for
-  std::string how;      // the last crash: "by SIGSEGV", "when memory ran out", "with its device"
+  std::string how;      // the last crash: "by SIGSEGV", "with its device"
   std::string last_owner;
   std::string stage;  // of the last one
   int64_t step = 0;
@@ -49,6 +50,8 @@ class Claims {
   void release_all();
 
   Deaths deaths(const std::string& id) const;
+  /// Of every item that processes have died on: how many did.
+  std::map<std::string, int64_t> all_deaths() const;
   /// Counts a try of this process that cost it its device as a crash.
   void note_death(const std::string& id) const;
   void forget_deaths(const std::string& id) const;
@@ -61,7 +64,6 @@ class Claims {
  private:
   std::filesystem::path path(const std::string& id) const { return folder_.claims() / id; }
   void count_death(const std::string& id, const std::string& owner, std::string how) const;  // lock held
-  std::string crash_of(const OwnerStatus& status) const;
 
   OutputFolder folder_;
   const WorkPlace& work_;

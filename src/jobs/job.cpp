@@ -81,6 +81,10 @@ void JobLoader::read_documents() {
     set_of_file_ = 1;
   }
   for (const auto& [key, text] : overrides_.set) {
+    if (key == "override" || key.starts_with("override.")) {
+      problems_.add("--set ", shortened(key, 60), ": is what --set does anyway: give sampling.KEY");
+      continue;
+    }
     try {
       set_.push_back(nested(key, set_value(text, "--set " + shortened(key, 60))));
     } catch (const UserError& error) {
@@ -230,7 +234,7 @@ void JobLoader::describe() {
   resolved.output = job.output;
   job.settings = setting_rows(job_, resolved, sources_);
   std::vector<SettingRow> rows = job.settings;
-  const std::vector<SettingRow> above = override_rows(job.settings, set_);
+  const std::vector<SettingRow> above = override_rows(job.settings, set_, own_keys_of(result_.items));
   rows.insert(rows.end(), above.begin(), above.end());
   job.resolved_yaml = rows_to_yaml(rows, "Resolved by rushes " + version_text() + "; can be run as it is.");
   if (job.sampling.guidance_scale <= 1 && !job.sampling.negative_prompt.empty()) {

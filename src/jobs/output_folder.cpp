@@ -109,10 +109,13 @@ nlohmann::json read_json_object(const fs::path& path) {
   return json.is_object() ? json : nlohmann::json(nullptr);
 }
 
-std::string unfinished_fresh_run(const OutputFolder& folder) {
+FreshRun unfinished_fresh_run(const OutputFolder& folder) {
   const nlohmann::json json = read_json_object(folder.fresh());
-  if (!json.is_object() || !json.contains("run") || !json["run"].is_string()) return {};
-  return json["run"].get<std::string>();
+  const auto text = [&](const char* key) {
+    return json.is_object() && json.contains(key) && json[key].is_string() ? json[key].get<std::string>()
+                                                                           : "";
+  };
+  return {text("run"), text("digest")};
 }
 
 bool is_disk_trouble(const std::string& message, const fs::path& folder) {

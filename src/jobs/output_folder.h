@@ -4,9 +4,11 @@
 //   videos/ latents/ frames/ items/ logs/   job.yaml events.jsonl failed.jsonl
 //   .rushes/claims/<id>          symbolic link to the owner's file: who works on the item
 //   .rushes/owners/<token>.json  one per live process: heartbeat and progress
-//   .rushes/work/<token>/        one per live process: its half-written files, on the outputs' own file
-//   system .rushes/deaths/<id>.json     items whose process died while it ran them .rushes/embeddings/ text
-//   embeddings (a cache; may be deleted) .rushes/lock folder.json manifest.json restarts.json fresh.json
+//   .rushes/work/<token>/        one per live process: half-written files, on the outputs' own file system
+//   .rushes/deaths/<id>.json     items whose process died while it ran them
+//   .rushes/embeddings/          text embeddings (a cache; may be deleted)
+//   .rushes/fresh.json           a --fresh run that is not through
+//   .rushes/lock folder.json manifest.json restarts.json
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -82,8 +84,12 @@ class WorkPlace {
 /// The JSON object in a small file of the folder's own; null where there is none or it is no JSON object.
 nlohmann::json read_json_object(const std::filesystem::path& path);
 
-/// The name of a --fresh run that is not through, or "".
-std::string unfinished_fresh_run(const OutputFolder& folder);
+/// A --fresh run that is not through, and the job it is of; both "" where there is none.
+struct FreshRun {
+  std::string name;
+  std::string digest;
+};
+FreshRun unfinished_fresh_run(const OutputFolder& folder);
 
 /// Does the message of a failed write speak of the disk (full, read-only, gone, not permitted), or does a try
 /// in `folder` show that nothing can be written there now? Then no item is to blame.

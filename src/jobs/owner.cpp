@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -24,22 +24,27 @@ constexpr size_t kOwnerFileBytes = 1024;  // always the same, so that rewriting 
 constexpr double kLongestUnsaid = 1.0;    // seconds that a change of the status waits to be written
 constexpr int kCrashMark = '@';  // the file's last byte is a line break, or this plus a signal's number
 
+constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
 // A signal handler can reach nothing but globals.
 char g_owner_file[4096] = {};
 struct sigaction g_before[NSIG] = {};
-std::atomic<bool> g_crashed{false};
 
 /// Only what a signal handler may call.
-extern "C" void note_crash(int number) {
-  g_crashed.store(true);  // the heartbeat must not write over the mark
-  const int fd = ::open(g_owner_file, O_WRONLY | O_CLOEXEC);
-  if (fd >= 0) {
-    const char mark = static_cast<char>(kCrashMark + number);
-    [[maybe_unused]] const ssize_t written = ::pwrite(fd, &mark, 1, kOwnerFileBytes - 1);
-    ::close(fd);
+extern "C" void note_crash(int number, siginfo_t* info, void*) {
+  const bool fault =
+      info->si_code > 0;  // else somebody sent it: abort() and raise() do, and so may a stranger
+  if (fault || info->si_pid == getpid()) {
+    const int fd = ::open(g_owner_file, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+      const char mark = static_cast<char>(kCrashMark + number);
+      [[maybe_unused]] const ssize_t written = ::pwrite(fd, &mark, 1, kOwnerFileBytes - 1);
+      ::close(fd);
+    }
   }
+  // Then what would have been done without us: a fault comes again by itself, with its address.
   sigaction(number, &g_before[number], nullptr);
-  raise(number);  // what would have been done without us; comes when this handler returns
+  if (!fault) raise(number);
 }
 
 std::string read_or_empty(const fs::path& path) {
@@ -133,16 +138,16 @@ nlohmann::json to_json(const OwnerStatus& s) {
           {"steps", s.steps},
           {"s_step", s.seconds_per_step},
           {"s_item", s.item_seconds},
-          {"beat", s.beat},
-          {"oom_kills", s.oom_kills}};
+          {"beat", s.beat}};
 }
 
 std::optional<OwnerStatus> owner_status_from(const std::string& text) {
   try {
-    const bool crashed = text.size() == kOwnerFileBytes && text.back() != '\n';
-    const auto json = nlohmann::json::parse(crashed ? text.substr(0, kOwnerFileBytes - 1) : text);
+    const auto json = nlohmann::json::parse(text.substr(0, kOwnerFileBytes - 1));
     OwnerStatus s;
-    if (crashed) s.crash = static_cast<unsigned char>(text.back()) - kCrashMark;
+    for (const int number : kCrashSignals) {
+      if (text.size() == kOwnerFileBytes && text.back() == kCrashMark + number) s.crash = number;
+    }
     s.token = json.at("token").get<std::string>();
     s.run = json.at("run").get<std::string>();
     s.job = json.at("job").get<std::string>();
@@ -156,7 +161,6 @@ std::optional<OwnerStatus> owner_status_from(const std::string& text) {
     s.seconds_per_step = json.at("s_step").get<double>();
     s.item_seconds = json.at("s_item").get<double>();
     s.beat = json.at("beat").get<uint64_t>();
-    s.oom_kills = json.at("oom_kills").get<int64_t>();
     return s;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // caught in the middle of a rewrite, or not ours
@@ -175,7 +179,7 @@ Owner::Owner(fs::path folder, OwnerStatus status, double period)
   const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) fail("cannot write ", path_.string(), ": ", std::strerror(errno));
   // The space is taken now, so that a full disk later stops no heartbeat.
-  const std::string blank(kOwnerFileBytes, ' ');
+  const std::string blank = std::string(kOwnerFileBytes - 1, ' ') + '\n';
   const bool written = ::pwrite(fd, blank.data(), blank.size(), 0) == static_cast<ssize_t>(blank.size());
   const int why = errno;
   ::close(fd);
@@ -224,9 +228,7 @@ void Owner::beat() {
 }
 
 void Owner::write_locked() {
-  if (g_crashed.load()) return;
   ++status_.beat;
-  status_.oom_kills = oom_kills();
   written_ = Timer();
   OwnerStatus shown = status_;
   std::string text = to_json(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -236,8 +238,7 @@ void Owner::write_locked() {
     shown.stage.resize(std::min<size_t>(shown.stage.size(), 40));
     text = to_json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   }
-  text.resize(kOwnerFileBytes - 1, ' ');
-  text += '\n';
+  text.resize(kOwnerFileBytes - 1, ' ');  // the last byte is a crash's
   // Opened and closed each time: on a network file system that is what shows the change to other hosts.
   const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
@@ -254,23 +255,22 @@ void mark_crashes(const fs::path& owner_file) {
   const std::string path = fs::absolute(owner_file).string();
   if (path.size() >= sizeof g_owner_file) return;
   std::memcpy(g_owner_file, path.c_str(), path.size() + 1);
-  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+  static std::array<char, 65536> stack;  // a stack that ran over holds no handler
+  stack_t before{};
+  if (sigaltstack(nullptr, &before) == 0 && (before.ss_flags & SS_DISABLE) != 0) {
+    stack_t own{};
+    own.ss_sp = stack.data();
+    own.ss_size = stack.size();
+    sigaltstack(&own, nullptr);
+  }
+  for (const int number : kCrashSignals) {
     struct sigaction action {
-    }, before{};
-    action.sa_handler = note_crash;
+    }, old{};
+    action.sa_sigaction = note_crash;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
-    if (sigaction(number, &action, &before) == 0 && before.sa_handler != note_crash)
-      g_before[number] = before;
+    if (sigaction(number, &action, &old) == 0 && old.sa_sigaction != note_crash) g_before[number] = old;
   }
-}
-
-int64_t oom_kills() {
-  std::istringstream lines(read_or_empty("/proc/vmstat"));
-  std::string key;
-  for (int64_t value = 0; lines >> key >> value;) {
-    if (key == "oom_kill") return value;
-  }
-  return -1;
 }
 
 OwnerWatch::OwnerWatch(fs::path folder, double patience, Clock clock)
@@ -289,7 +289,7 @@ bool OwnerWatch::is_dead(const std::string& token) {
     if (start) return *start != id->start;
     // Another user's process may be hidden from /proc (hidepid): then its heartbeat tells, as on another
     // host.
-    if (::kill(static_cast<pid_t>(id->pid), 0) == 0 || errno != EPERM) return true;
+    if (::kill(static_cast<pid_t>(id->pid), 0) == 0 || errno != EPERM) return true;  // a zombie, or nobody
   }
   const std::string text = read_or_empty(folder_ / (fs::path(token).filename().string() + ".json"));
   const std::string content = text.empty() ? text : hash_bytes(text);

@@ -51,7 +51,6 @@ struct OwnerStatus {
   double seconds_per_step = 0;
   double item_seconds = 0;  // since the item began
   uint64_t beat = 0;        // grows while the process lives
-  int64_t oom_kills = -1;   // of the host so far, as its kernel counts them; -1: it does not say
   int crash = 0;            // the signal of its own that ended it (SIGSEGV, SIGABRT, ...), 0: none known
 };
 nlohmann::json to_json(const OwnerStatus& status);  // all but `crash`
@@ -94,12 +93,9 @@ class Owner {
 };
 
 /// From now on a signal that ends this process for what it did itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
-/// SIGABRT) leaves its number in the owner's file first: it tells a crash from a process that was killed.
-/// Such a file is read by owner_status_from() alone.
+/// SIGABRT) leaves its number in the last byte of the owner's file first: it tells a crash from a process
+/// that was killed. For the main thread even where the stack ran over.
 void mark_crashes(const std::filesystem::path& owner_file);
-
-/// Processes that this host's kernel has killed for want of memory since it booted; -1: unknown.
-int64_t oom_kills();
 
 /// Tells the dead from the living. Same kernel: the process table decides. Another host: its file has not
 /// changed while this process watched it for `patience` seconds of this process's own clock; no clocks of two

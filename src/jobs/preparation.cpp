@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <unordered_set>
+#include <map>
 
 #include "base/env.h"
 #include "base/file.h"
@@ -58,10 +58,14 @@ void check_writable(const fs::path& root) {
 }
 
 /// Folders of the output that are there already must take new files too.
-void check_parts_writable(const fs::path& root) {
+void check_parts_writable(const Job& job, const fs::path& root) {
+  std::vector<std::string> parts = {"items", "logs"};
+  for (const std::string& output : outputs_of("x", job))
+    parts.push_back(output.substr(0, output.find('/')));
+  for (const char* own : {"", "claims", "owners", "work", "deaths"})
+    parts.push_back(str(".rushes/", own));
   Problems problems;
-  for (const char* part : {"items", "videos", "latents", "frames", "logs", ".rushes", ".rushes/claims",
-                           ".rushes/owners", ".rushes/work", ".rushes/deaths"}) {
+  for (const std::string& part : parts) {
     const fs::path path = root / part;
     std::error_code error;
     if (!fs::exists(fs::symlink_status(path, error))) continue;
@@ -74,26 +78,28 @@ void check_parts_writable(const fs::path& root) {
   problems.throw_if_any();
 }
 
-/// Where a record or an output is to come, nothing of another kind may lie: a folder for a file cannot be
-/// replaced.
+/// Where a record or an output is to come, nothing of another kind may lie: a folder cannot be replaced by a
+/// file.
 void check_places(const ResolvedJob& job, const fs::path& root) {
-  std::unordered_set<std::string_view> ids;
-  for (const Item& item : job.items)
-    ids.insert(item.id);
+  std::map<std::string, std::map<std::string, bool>> wanted;  // folder -> name -> is it a folder?
+  for (const Item& item : job.items) {
+    wanted["items"][item.id + ".json"] = false;
+    for (const std::string& output : outputs_of(item.id, job.job)) {
+      const size_t slash = output.find('/');
+      const bool folder = output.back() == '/';
+      wanted[output.substr(0, slash)][output.substr(slash + 1, output.size() - slash - 1 - folder)] = folder;
+    }
+  }
   Problems problems;
-  for (const auto& [part, wanted] : {std::pair("items", fs::file_type::regular),
-                                     {"videos", fs::file_type::regular},
-                                     {"latents", fs::file_type::regular},
-                                     {"frames", fs::file_type::directory}}) {
+  for (const auto& [part, names] : wanted) {
     std::error_code error, ignored;
     for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {
-      const fs::file_type type = at->status(ignored).type();  // where a link leads to, if anywhere
-      if (type == wanted || type == fs::file_type::not_found) continue;
-      const std::string name =
-          (wanted == fs::file_type::regular ? at->path().stem() : at->path().filename()).string();
-      if (ids.count(name) == 0) continue;
-      problems.add("output: ", at->path().string(), " is no ",
-                   wanted == fs::file_type::regular ? "file" : "folder",
+      const auto name = names.find(at->path().filename().string());
+      if (name == names.end()) continue;
+      const fs::file_type type = at->status(ignored).type();  // of what a link leads to
+      if (type == (name->second ? fs::file_type::directory : fs::file_type::regular)) continue;
+      if (type == fs::file_type::not_found && !name->second) continue;  // a link into nothing can be replaced
+      problems.add("output: ", at->path().string(), " is no ", name->second ? "folder" : "file",
                    "; move it away: an item's result belongs there");
     }
   }
@@ -161,7 +167,7 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   // First all that can be wrong, with nothing written.
   std::error_code ignored;
   check_writable(root);
-  check_parts_writable(root);
+  check_parts_writable(job.job, root);
   check_places(job, root);
   const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
   if (known) check_folder_identity(job, OutputFolder::view(root));
@@ -178,12 +184,13 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   {
     const FolderLock lock(folder);
     note_folder_identity(job, folder, residence->work);
-    if (request.fresh) start.run = rules.run = fresh_run_name(folder, residence->work, start.run);
+    if (request.fresh)
+      start.run = rules.run = fresh_run_name(folder, residence->work, start.run, start.digest);
     residence->work.write_file(folder.manifest(), manifest_text(manifest_of(job)));
     residence->work.write_file(root / "job.yaml", job.job.resolved_yaml);
     RestartCount(folder).value();
+    residence->owner.announce([&](OwnerStatus& status) { status.run = start.run; });
   }
-  residence->owner.announce([&](OwnerStatus& status) { status.run = start.run; });
   if (start.ledger.empty()) start.ledger = read_ledger(job, folder, rules, warnings);
   warn_some(warnings);
   return start;
@@ -212,25 +219,20 @@ void RestartCount::set(int64_t value) const {
   if (!written) fail("cannot write ", path_.string(), ": ", std::strerror(why));
 }
 
-std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name) {
-  const std::string there = unfinished_fresh_run(folder);
-  if (!there.empty()) {
-    log_info("--fresh: going on with the run ", there, ", which was not through");
-    return there;
+std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name,
+                           const std::string& digest) {
+  const FreshRun there = unfinished_fresh_run(folder);
+  if (!there.name.empty() && there.digest == digest) {
+    log_info("--fresh: going on with the run ", there.name, ", which was not through");
+    return there.name;
   }
-  work.write_file(folder.fresh(), nlohmann::json{{"run", name}}.dump() + "\n");
+  work.write_file(folder.fresh(), nlohmann::json{{"run", name}, {"digest", digest}}.dump() + "\n");
   return name;
 }
 
-void end_fresh_run(const OutputFolder& folder, const std::string& run) {
+void end_fresh_run(const OutputFolder& folder, const std::string& digest) {
   const FolderLock lock(folder);
-  const std::string name = unfinished_fresh_run(folder);
-  if (name.empty()) return;
-  OwnerWatch watch(folder.owners());
-  for (const OwnerStatus& owner : read_owners(folder)) {
-    if (name != run && owner.run == name && !watch.is_dead(owner.token)) return;
-  }
-  ::unlink(folder.fresh().c_str());
+  if (unfinished_fresh_run(folder).digest == digest) ::unlink(folder.fresh().c_str());
 }
 
 }  // namespace rushes

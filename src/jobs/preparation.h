@@ -54,9 +54,9 @@ class RestartCount {
 };
 
 /// A --fresh run that was stopped goes on under its first name, so that what it made again is kept; the name
-/// is forgotten when any run is through with all items and no live one carries it on.
-std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name);
-/// `run`: the one that is through, whose owner may live still.
-void end_fresh_run(const OutputFolder& folder, const std::string& run);
+/// is forgotten when a run of the same job (`digest`) is through with all items. The lock is held.
+std::string fresh_run_name(const OutputFolder& folder, const WorkPlace& work, const std::string& name,
+                           const std::string& digest);
+void end_fresh_run(const OutputFolder& folder, const std::string& digest);
 
 }  // namespace rushes

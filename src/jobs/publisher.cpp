@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -132,19 +133,20 @@ void Publisher::move_into_place(const fs::path& from, const std::string& to) con
   sync_path(target.parent_path());
 }
 
-/// Files of kinds that the job does not save now, made earlier from the very same request: they stay.
-std::vector<FileEntry> Publisher::still_good(const Item& item, const std::vector<std::string>& remade) const {
+/// The record of what was made earlier from the very same request and the job does not save now: it stays.
+std::optional<ItemRecord> Publisher::still_good(const Item& item) const {
   std::vector<std::string> ignored;
-  const auto record = read_record(folder_.record(item.id), ignored);
-  if (!record || !record->done || record->request_hash != item.request_hash) return {};
-  ItemRecord others = *record;
-  std::erase_if(others.files, [&](const FileEntry& file) {
-    return std::any_of(remade.begin(), remade.end(), [&](const std::string& path) {
-      return file.path == path || file.path.starts_with(path + "/");
-    });
-  });
-  return files_differ(others, folder_.root(), /*verify=*/false).empty() ? others.files
-                                                                        : std::vector<FileEntry>();
+  std::optional<ItemRecord> kept = read_record(folder_.record(item.id), ignored);
+  if (!kept || facts_.fresh || !kept->done || kept->request_hash != item.request_hash) return std::nullopt;
+  std::set<std::string> going(job_.save.begin(), job_.save.end());
+  for (const FileEntry& file : kept->files) {
+    ItemRecord one;
+    one.files = {file};
+    if (going.count(file.kind) == 0 && !files_differ(one, folder_.root(), /*verify=*/true).empty())
+      going.insert(file.kind);
+  }
+  std::erase_if(kept->files, [&](const FileEntry& file) { return going.count(file.kind) > 0; });
+  return kept->files.empty() ? std::nullopt : kept;
 }
 
 /// What an earlier request of the same id left behind must not stay beside the new clip.
@@ -161,8 +163,10 @@ void Publisher::remove_outputs_but(const std::string& id, const std::vector<File
   }
 }
 
-void Publisher::remove_record(const std::string& id) const {
+/// From here on the item is not done; what is kept of it is, for whoever asks for no more.
+void Publisher::take_back_record(const std::string& id, const std::optional<ItemRecord>& kept) const {
   const fs::path path = folder_.record(id);
+  if (kept) return work_.write_file(path, to_text(*kept));
   if (::unlink(path.c_str()) != 0 && errno != ENOENT)
     fail("cannot replace ", path.string(), ": ", std::strerror(errno));
   sync_path(path.parent_path());
@@ -180,11 +184,9 @@ void Publisher::deliver(const Delivery& delivery) {
   record.request = request_of(resolved_, item);
   record.run = facts_.run;
   record.attempts = delivery.attempts;
-  std::vector<std::string> paths;
   for (const auto& [from, to] : made) {
     const auto entries = entries_of(from, to, kind_of(to));
     record.files.insert(record.files.end(), entries.begin(), entries.end());
-    paths.push_back(to);
   }
   record.more = describe(item);
   nlohmann::json times = nlohmann::json::object();
@@ -196,6 +198,7 @@ void Publisher::deliver(const Delivery& delivery) {
   record.more["started"] = delivery.started;
   record.more["finished"] = utc_now();
   record.more["warnings"] = delivery.clip.warnings;
+  const std::optional<ItemRecord> kept = still_good(item);  // reads files: not under the lock
 
   const FolderLock lock(folder_);
   if (!claims_.is_mine(item.id)) {
@@ -205,9 +208,8 @@ void Publisher::deliver(const Delivery& delivery) {
       fs::remove_all(from, ignored);
     return;
   }
-  const std::vector<FileEntry> kept = still_good(item, paths);
-  record.files.insert(record.files.end(), kept.begin(), kept.end());
-  remove_record(item.id);
+  if (kept) record.files.insert(record.files.end(), kept->files.begin(), kept->files.end());
+  take_back_record(item.id, kept);
   remove_outputs_but(item.id, record.files);
   for (const auto& [from, to] : made)
     move_into_place(from, to);

@@ -21,6 +21,7 @@ struct RunFacts {
   std::string layout;     // ParallelPlan::text()
   int threads = 1;
   std::string device;
+  bool fresh = false;  // nothing of an earlier run is kept
 };
 
 /// A finished clip on its way to disk.
@@ -48,9 +49,9 @@ class Publisher {
   /// Makes the outputs in the work place: pairs of (there, path in the folder).
   std::vector<std::pair<std::filesystem::path, std::string>> encode(const Delivery& delivery) const;
   void move_into_place(const std::filesystem::path& from, const std::string& to) const;
-  std::vector<FileEntry> still_good(const Item& item, const std::vector<std::string>& remade) const;
+  std::optional<ItemRecord> still_good(const Item& item) const;
   void remove_outputs_but(const std::string& id, const std::vector<FileEntry>& kept) const;
-  void remove_record(const std::string& id) const;
+  void take_back_record(const std::string& id, const std::optional<ItemRecord>& kept) const;
 
   const ResolvedJob& resolved_;
   const Job& job_;

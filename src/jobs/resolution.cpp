@@ -1,5 +1,6 @@
 #include "jobs/resolution.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "device/device.h"
@@ -116,20 +117,28 @@ std::vector<SettingRow> setting_rows(const JobFile& given, const JobFile& resolv
   return rows;
 }
 
-std::vector<SettingRow> override_rows(const std::vector<SettingRow>& rows, const std::vector<Value>& set) {
-  const std::string section = "sampling.";
+std::vector<SettingRow> override_rows(const std::vector<SettingRow>& rows, const std::vector<Value>& set,
+                                      uint64_t own_keys) {
+  const std::vector<std::string> keys = field_keys(sampling_fields());
   std::vector<SettingRow> above;
-  for (const SettingRow& row : rows) {
-    if (!row.key.starts_with(section)) continue;
-    const std::string key = row.key.substr(section.size());
-    for (const Value& document : set) {
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const bool given = std::any_of(set.begin(), set.end(), [&](const Value& document) {
       const Entry* sampling = document.find("sampling");
-      if (sampling == nullptr || sampling->value.find(key) == nullptr) continue;
-      above.push_back({"override." + key, row.value, row.source});
-      break;
+      return sampling != nullptr && sampling->value.find(keys[i]) != nullptr;
+    });
+    if (!given || (own_keys >> i & 1) == 0) continue;
+    for (const SettingRow& row : rows) {
+      if (row.key == "sampling." + keys[i]) above.push_back({"override." + keys[i], row.value, row.source});
     }
   }
   return above;
+}
+
+uint64_t own_keys_of(const std::vector<Item>& items) {
+  uint64_t keys = 0;
+  for (const Item& item : items)
+    keys |= item.own_keys;
+  return keys;
 }
 
 std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string& title) {

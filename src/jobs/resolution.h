@@ -33,9 +33,12 @@ JobFile with_options(JobFile job, const PipelineOptions& options);
 std::vector<SettingRow> setting_rows(const JobFile& given, const JobFile& resolved,
                                      const std::map<std::string, std::string>& sources);
 
-/// Of the rows, the sampling keys that a --set document gives: as keys of the job file's `override`, since
-/// they count more than the prompts' own lines.
-std::vector<SettingRow> override_rows(const std::vector<SettingRow>& rows, const std::vector<Value>& set);
+/// Of the rows, the sampling keys that a --set document gives and a prompt's own line too (`own_keys`, see
+/// Item): as keys of the job file's `override`, since the line would else count more.
+std::vector<SettingRow> override_rows(const std::vector<SettingRow>& rows, const std::vector<Value>& set,
+                                      uint64_t own_keys);
+/// What any of the items' prompt lines gives itself.
+uint64_t own_keys_of(const std::vector<Item>& items);
 
 /// The rows as a job file that can be run, each with its source as a comment.
 std::string rows_to_yaml(const std::vector<SettingRow>& rows, const std::string& title);

@@ -224,7 +224,7 @@ void JobRun::work() {
   Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
   Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
-                       plan_->text(), threads_, job_.options.device.str()});
+                       plan_->text(), threads_, job_.options.device.str(), request_.fresh});
   std::unique_ptr<Writer> writer;
   std::unique_ptr<Runner> runner;
   const auto round = [&](Round kind) {
@@ -281,16 +281,17 @@ int JobRun::finish() {
   pipeline_.reset();
   int code = kExitDone;
   if (world_.rank() == 0) {
-    code = worse_exit_code(code, guarded([&] {
-                             OwnerWatch watch(folder_->owners());
-                             Claims(*folder_, residence_->work, residence_->owner.token(), watch).sweep();
-                             sweep_embeddings(folder_->embeddings());
-                           }));
+    guarded([&] {
+      OwnerWatch watch(folder_->owners());
+      Claims(*folder_, residence_->work, residence_->owner.token(), watch).sweep();
+      sweep_embeddings(folder_->embeddings());
+    });
     const Tally now = tally();
-    code = guarded([&] { code = exit_code(now); }) == kExitDone ? code : kExitStopped;
     const int wrote = guarded([&] {
+      code = kExitStopped;  // where even the count of starts cannot be written
+      code = exit_code(now);
       write_failed(now);
-      if (now.left == 0) end_fresh_run(*folder_, start_.run);
+      if (now.left == 0) end_fresh_run(*folder_, start_.digest);
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
@@ -314,13 +315,13 @@ int JobRun::exit_code(const Tally& now) {
     restarts.set(0);
     return now.failed > 0 ? kExitFailedItems : kExitDone;
   }
-  if (stop_signal() == SIGINT) return kExitStopped;  // somebody changed their mind: no sign of trouble
   const bool progress = now.done + now.failed > before;
   const int64_t without = progress ? 0 : restarts.value() + 1;
   restarts.set(without);
   if (without < kMostInVain) return kExitStopped;
   log_error("nothing was made by the last ", without,
-            " starts of this job: is its time limit shorter than one clip takes?");
+            " starts of this job (this one stopped: ", why_stopped(),
+            "); more starts like these would make nothing either");
   return kExitFailedItems;
 }
 

@@ -14,6 +14,8 @@
 namespace rushes {
 namespace {
 
+constexpr int64_t kDeathsTogether = 3;  // from then on an item is made alone, at the end of a run
+
 /// Shows an item's stages and steps in the owner's file.
 class OwnerObserver : public StepObserver {
  public:
@@ -70,6 +72,13 @@ std::string Runner::work(Round round) {
   for (const size_t index : order_) {
     if (settled_.count(index) == 0) pending.push_back(index);
   }
+  // What processes have died on comes last, so that it holds nothing else up.
+  const auto deaths = parts_.claims.all_deaths();
+  const auto of = [&](size_t index) {
+    const auto found = deaths.find(parts_.job.items[index].id);
+    return found == deaths.end() ? int64_t{0} : found->second;
+  };
+  std::stable_sort(pending.begin(), pending.end(), [&](size_t a, size_t b) { return of(a) < of(b); });
   double nap = 0.05;
   try {
     while (!pending.empty() && !must_end()) {
@@ -138,8 +147,8 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
         tries);
     return Answer::settled;
   }
-  const bool suspect = now.attempts + deaths.count >= std::max<int64_t>(1, parts_.rules.retries);
-  if (deaths.count > 0 && suspect && round == Round::ordinary) {
+  const bool last_try = deaths.crashes > 0 && tries >= std::max<int64_t>(1, parts_.rules.retries);
+  if ((last_try || deaths.count >= kDeathsTogether) && round == Round::ordinary) {
     parts_.claims.release(item.id);
     return Answer::left;
   }

@@ -55,7 +55,7 @@ StatusReport StatusReader::look() {
   std::map<std::string, double> flops;
   std::vector<std::string> broken;
   const auto manifest = read_manifest(folder_);
-  if (const std::string fresh = unfinished_fresh_run(folder_); fresh != fresh_) {
+  if (const std::string fresh = unfinished_fresh_run(folder_).name; fresh != fresh_) {
     fresh_ = fresh;
     settled_.clear();
   }
@@ -64,7 +64,7 @@ StatusReport StatusReader::look() {
     auto known = settled_.find(item.id);
     if (known == settled_.end()) {
       const auto record = read_record(folder_.record(item.id), broken);
-      if (record && (fresh_.empty() || record->run == fresh_)) {
+      if (record && record->run >= fresh_) {  // runs are named by the time they began
         known = settled_.emplace(item.id, record->done ? "" : record->error).first;
       }
     }

@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 
+#include <set>
 #include <thread>
 
 #include "run_support.h"
@@ -41,7 +42,7 @@ class FakePipeline : public Pipeline {
 
 /// All that a rank needs, over a folder of the test's.
 struct Rank {
-  Rank(const fs::path& root, ResolvedJob& resolved, const std::string& run = "run-1")
+  Rank(const fs::path& root, ResolvedJob& resolved, const std::string& run = "run-1", bool fresh = false)
       : job(resolved),
         folder(OutputFolder::create(root)),
         owner(folder.owners(), status_of(this_process().token()), 0.05),
@@ -49,10 +50,11 @@ struct Rank {
         watch(folder.owners()),
         claims(folder, work, owner.token(), watch),
         events(folder.events(), 0, run),
-        publisher(job, folder, work, claims, events, {run, 0, "host", "", "1 rank", 1, "cpu"}),
+        publisher(job, folder, work, claims, events, {run, 0, "host", "", "1 rank", 1, "cpu", fresh}),
         writer(publisher, owner, folder) {
     rules.run = run;
     rules.retries = job.job.retries;
+    rules.fresh = fresh;
   }
   ~Rank() { claims.release_all(); }
   std::string go(Round round = Round::ordinary) {
@@ -217,8 +219,7 @@ TEST_CASE("--fresh makes everything again, and old outputs of another request go
     runner.work(Round::ordinary);
     CHECK(refused.pipeline.prompts.empty());  // nor where the other request came in between
   }
-  Rank fresh(temporary.path(), changed, "run-3");
-  fresh.rules.fresh = true;
+  Rank fresh(temporary.path(), changed, "run-3", true);
   CHECK(fresh.go().empty());
   CHECK(fresh.pipeline.prompts.size() == 1);
   CHECK(fresh.record("a").run == "run-3");
@@ -233,8 +234,7 @@ TEST_CASE("while the old output is replaced no record says done") {
   const TemporaryFolder temporary;
   ResolvedJob job = job_of({item_of("a", 1)}, {"video", "latents"});
   Rank(temporary.path(), job).go();
-  Rank fresh(temporary.path(), job, "run-2");
-  fresh.rules.fresh = true;
+  Rank fresh(temporary.path(), job, "run-2", true);
   // The second of the two outputs cannot take its place: a folder with files is in the way.
   fs::remove(temporary.path() / "latents/a.safetensors");
   spill(temporary.path() / "latents/a.safetensors/x", "in the way");
@@ -281,7 +281,9 @@ TEST_CASE("an item whose process is killed from outside never fails for it; othe
     Rank rank(temporary.path(), job, "run-" + std::to_string(number));
     mark_crashes(rank.owner.path());
     rank.pipeline.before = [&](const Request& request) {
-      if (killed && request.prompt == "a long") raise(SIGKILL);
+      if (!killed || request.prompt != "a long") return;
+      rank.writer.drain();
+      raise(SIGKILL);
     };
     rank.claims.sweep();
     rank.go();
@@ -290,7 +292,8 @@ TEST_CASE("an item whose process is killed from outside never fails for it; othe
   };
   for (int number = 1; number <= 6; ++number) {
     CHECK(Child([&] { return life(number, true); }).wait() == -SIGKILL);
-    CHECK(fs::exists(temporary.path() / "items/short.json") == (number > 1));
+    CHECK(fs::exists(temporary.path() / "items/short.json") ==
+          (number > 1));  // from the second run on it is first
     CHECK(!fs::exists(temporary.path() / "items/long.json"));
   }
   CHECK(Child([&] { return life(7, false); }).wait() == 0);
@@ -318,6 +321,34 @@ TEST_CASE("outputs of kinds that a later job does not save stay, and are known")
   Rank third(temporary.path(), video, "run-3");
   CHECK(third.go().empty());
   CHECK(third.pipeline.prompts.empty());
+}
+
+TEST_CASE("of what is kept beside a new save, damaged kinds go and --fresh keeps nothing") {
+  const TemporaryFolder temporary;
+  ResolvedJob all = job_of({item_of("a")}, {"video", "frames"}),
+              latents = job_of({item_of("a")}, {"latents"});
+  Rank(temporary.path(), all).go();
+  const fs::path video = temporary.path() / "videos/a.mp4";
+  const auto time = fs::last_write_time(video);
+  std::string bytes = slurp(video);
+  bytes[bytes.size() / 2] ^= 1;
+  spill(video, bytes);
+  fs::last_write_time(video, time);
+  const auto kinds = [&](Rank& rank) {
+    std::set<std::string> found;
+    for (const FileEntry& file : rank.record("a").files)
+      found.insert(file.kind);
+    return found;
+  };
+  Rank second(temporary.path(), latents, "run-2");
+  CHECK(second.go().empty());
+  CHECK(kinds(second) == std::set<std::string>{"frames", "latents"});
+  CHECK(!fs::exists(video));
+  CHECK(fs::exists(temporary.path() / "frames/a/00000.png"));
+  Rank fresh(temporary.path(), latents, "run-3", true);
+  CHECK(fresh.go().empty());
+  CHECK(kinds(fresh) == std::set<std::string>{"latents"});
+  CHECK(!fs::exists(temporary.path() / "frames/a"));
 }
 
 TEST_CASE("a rank waits for a live owner's item, and takes it over when that one dies") {

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -54,7 +55,11 @@ TEST_CASE("every instruction set gives the same bits", "[kernels]") {
   char self[4096] = {};
   REQUIRE(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
   const std::string here = "digests " + digests();
-  for (const char* level : {"default", "avx2", "avx512"}) {
+  // ATen takes the variable's word for it: only what this processor has.
+  std::vector<const char*> levels = {"default"};
+  if (cpu_level() != CpuLevel::baseline) levels.push_back("avx2");
+  if (cpu_level() == CpuLevel::avx512) levels.push_back("avx512");
+  for (const char* level : levels) {
     const std::string command = str("ATEN_CPU_CAPABILITY=", level, " '", self, "' '[levels-digest]'");
     const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(command.c_str(), "r"), pclose);
     REQUIRE(output);
