@@ -38,22 +38,33 @@ class StoppedEarly : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Collects everything that is wrong, so that it can be listed at once.
+/// Collects everything that is wrong, so that it can be listed at once. Beyond a thousand problems the rest are only
+/// counted: a file of a million broken lines is one mistake.
 class Problems {
  public:
   template <class... Values>
   void add(const Values&... values) {
+    if (full()) {
+      ++more_;
+      return;
+    }
     list_.push_back(::rushes::str(values...));  // qualified: c10 has a str for its own types
   }
   bool empty() const { return list_.empty(); }
+  bool full() const { return list_.size() >= kMost; }
   const std::vector<std::string>& list() const { return list_; }
   /// Throws UserError with every problem, if there is one.
   void throw_if_any() const {
-    if (!list_.empty()) throw UserError(list_);
+    if (list_.empty()) return;
+    std::vector<std::string> all = list_;
+    if (more_ > 0) all.push_back(::rushes::str("and ", more_, " problems more"));
+    throw UserError(std::move(all));
   }
 
  private:
+  static constexpr size_t kMost = 1000;
   std::vector<std::string> list_;
+  size_t more_ = 0;
 };
 
 template <class... Values>

@@ -62,18 +62,17 @@ void write_all(const Descriptor& file, std::string_view bytes, const fs::path& p
 }  // namespace
 
 std::string read_file(const fs::path& path, uint64_t max_bytes) {
-  const Descriptor file(path, O_RDONLY);
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK);  // opening a pipe would else wait for a writer
   if (!file.ok()) fail_io("read", path);
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) fail_io("read", path);
   if (S_ISDIR(info.st_mode)) fail("cannot read ", path.string(), ": it is a folder");
-  std::string bytes;
-  if (S_ISREG(info.st_mode)) {
-    if (static_cast<uint64_t>(info.st_size) > max_bytes) {
-      fail(path.string(), " has ", info.st_size, " bytes; at most ", max_bytes, " are read");
-    }
-    bytes.reserve(static_cast<size_t>(info.st_size));
+  if (!S_ISREG(info.st_mode)) fail("cannot read ", path.string(), ": it is a pipe or device, no file");
+  if (static_cast<uint64_t>(info.st_size) > max_bytes) {
+    fail(path.string(), " has ", info.st_size, " bytes; at most ", max_bytes, " are read");
   }
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(info.st_size));
   char piece[1 << 16];
   while (true) {
     const ssize_t count = ::read(file.get(), piece, sizeof piece);

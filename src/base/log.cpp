@@ -62,22 +62,6 @@ std::string time_now() {
   return whole;
 }
 
-/// Names and texts come from files: nothing in them may steer the terminal.
-std::string without_controls(const std::string& text) {
-  const auto is_control = [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f;
-  };
-  if (std::none_of(text.begin(), text.end(), is_control)) return text;
-  std::string clean;
-  for (const char c : text) {
-    char code[8];
-    snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(c));
-    clean += is_control(c) ? std::string(code) : std::string(1, c);
-  }
-  return clean;
-}
-
 }  // namespace
 
 void log_setup(int rank, int world, LogLevel level) {
@@ -93,6 +77,9 @@ void log_to_file(const std::string& path) {
   const std::lock_guard lock(log.mutex);
   log.file.close();
   log.file.clear();
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    fail("cannot write the log ", path, ": something that is no file is in the way");
   log.file.open(path, std::ios::app);
   if (!log.file) fail("cannot write the log ", path, ": check that the folder exists and may be written");
 }
@@ -108,6 +95,23 @@ std::string hide_secrets(const std::string& text) {
   if (clean.find("hf_") == std::string::npos) return clean;
   static const std::regex hub_token("hf_[A-Za-z0-9]{16,}");
   return std::regex_replace(clean, hub_token, "***");
+}
+
+std::string without_controls(const std::string& text) {
+  std::string clean;
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool low = (byte(i) < 0x20 && text[i] != '\n' && text[i] != '\t') || byte(i) == 0x7f;
+    const bool high = byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) < 0xa0;  // U+0080 to U+009F in UTF-8
+    if (!low && !high) {
+      clean += text[i];
+      continue;
+    }
+    char code[8];
+    snprintf(code, sizeof code, "\\x%02x", byte(high ? ++i : i));
+    clean += code;
+  }
+  return clean;
 }
 
 void log_line(LogLevel level, const std::string& text) {

@@ -31,6 +31,7 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
   const int most = word.size() <= 4 ? 1 : std::max<int>(2, static_cast<int>(word.size()) / 3);
   int fewest = most + 1;
   for (const std::string& candidate : known) {
+    if (candidate.size() > 100) continue;  // nor meant one
     const int edits = edit_distance(word, candidate);
     if (edits < fewest) {
       fewest = edits;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/nearest.h"
 #include "base/version.h"
+#include "commands/bench_command.h"
 #include "commands/doctor_command.h"
 #include "commands/plan_command.h"
 #include "commands/probe_command.h"
@@ -38,6 +39,7 @@ const std::vector<Command>& commands() {
        status_command},
       {"probe", "probe --model DIR --component NAME ...", "runs one component on given tensors",
        probe_command},
+      {"bench", "bench --model DIR --component NAME ...", "times one component", bench_command},
       {"doctor", "doctor", "shows what this machine offers", doctor_command},
   };
   return list;

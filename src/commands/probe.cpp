@@ -1,5 +1,6 @@
 #include "probe/probe.h"
 
+#include <charconv>
 #include <cxxopts.hpp>
 #include <iostream>
 
@@ -16,7 +17,6 @@ cxxopts::Options probe_options() {
   cxxopts::Options options("rushes probe",
                            "Runs one component of a model on given tensors; results in float32.");
   const auto text = [] { return cxxopts::value<std::string>(); };
-  const auto number = [] { return cxxopts::value<int64_t>(); };
   options.add_options()                         //
       ("model", "model folder", text(), "DIR")  //
       ("component", "key of model_index.json: transformer, vae, text_encoder, tokenizer, scheduler", text(),
@@ -24,8 +24,8 @@ cxxopts::Options probe_options() {
       ("method", "of a VAE: decode or encode", text(), "M")                                     //
       ("in", "safetensors file with the inputs, by diffusers' names", text(), "FILE")           //
       ("text", "text for a tokenizer, cleaned as the pipeline cleans prompts", text(), "TEXT")  //
-      ("max-length", "tokens that the text is cut and padded to", number(), "N")                //
-      ("steps", "steps of a scheduler", number(), "N")                                          //
+      ("max-length", "tokens that the text is cut and padded to", text(), "N")                //
+      ("steps", "steps of a scheduler", text(), "N")                                          //
       ("dtype", "type of the parameters: float32, bfloat16 or float16", text()->default_value("float32"),
        "T")                                                                                    //
       ("trace", "write a summary of each layer's output here, as JSON lines", text(), "FILE")  //
@@ -38,6 +38,17 @@ template <class Value>
 std::optional<Value> given(const cxxopts::ParseResult& parsed, const char* name) {
   if (parsed.count(name) == 0) return {};
   return parsed[name].as<Value>();
+}
+
+/// A number's own reader names no option where it fails.
+std::optional<int64_t> whole(const cxxopts::ParseResult& parsed, const char* name, Problems& problems) {
+  const auto text = given<std::string>(parsed, name);
+  if (!text) return {};
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error == std::errc() && end == text->data() + text->size()) return value;
+  problems.add("--", name, " ", *text, ": needs a whole number");
+  return {};
 }
 
 ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
@@ -58,8 +69,9 @@ ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
   request.in = given<std::string>(parsed, "in");
   request.method = given<std::string>(parsed, "method");
   request.text = given<std::string>(parsed, "text");
-  request.max_length = given<int64_t>(parsed, "max-length");
-  request.steps = given<int64_t>(parsed, "steps");
+  request.max_length = whole(parsed, "max-length", problems);
+  request.steps = whole(parsed, "steps", problems);
+  problems.throw_if_any();
   request.trace = given<std::string>(parsed, "trace");
   request.dtype = *dtype;
   return request;

@@ -8,7 +8,7 @@ namespace rushes {
 
 void unknown_key(const Entry& entry, const std::string& path, const std::vector<std::string>& known,
                  Reading& reading) {
-  const std::string hint = did_you_mean(entry.key, known);
+  const std::string hint = reading.full() ? std::string() : did_you_mean(entry.key, known);
   reading.problem(entry.line, shortened(path, 100), "unknown key",
                   hint.empty() ? "; the keys here are " + join(known, ", ") : hint);
 }

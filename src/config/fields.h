@@ -34,6 +34,8 @@ class Reading {
   void wrong(const Value& value, const std::string& path, const std::string& allowed) {
     problem(value.line, path, "must be ", allowed, "; found ", describe(value));
   }
+  /// So many problems that more are only counted?
+  bool full() const { return problems_.full(); }
   void took(const std::string& path, int64_t line) { sources_[path] = place(line); }
 
  private:

@@ -9,7 +9,9 @@
 #include <ctime>
 #include <fstream>
 
+#include "base/error.h"
 #include "base/log.h"
+#include "weights/model_dir.h"
 
 namespace rushes {
 
@@ -26,7 +28,7 @@ void EventLog::add(const std::string& event, nlohmann::json fields) const {
     line[key] = value;
   std::string text = line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 
-  const int fd = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
   if (fd < 0) return log_warning("cannot write ", path_.string(), ": ", std::strerror(errno));
   while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
   }
@@ -68,6 +70,8 @@ double seconds_of(const std::string& utc) {
 
 uint64_t read_events(const std::filesystem::path& path, uint64_t offset,
                      const std::function<void(const nlohmann::json&)>& each) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return offset;  // a pipe would hold us for ever
   std::ifstream file(path, std::ios::binary);
   if (!file) return offset;
   file.seekg(0, std::ios::end);
@@ -77,8 +81,11 @@ uint64_t read_events(const std::filesystem::path& path, uint64_t offset,
   while (std::getline(file, line)) {
     if (file.eof()) break;  // the last line is still being written
     offset += line.size() + 1;
-    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object()) each(json);
+    try {
+      const nlohmann::json json = parse_json(line, path.string());
+      if (json.is_object()) each(json);
+    } catch (const UserError&) {  // half a line of a process that died
+    }
   }
   return offset;
 }

@@ -141,8 +141,9 @@ void JobLoader::check_parallel() {
 
 void JobLoader::open_model() {
   if (job_.model.empty()) return;
-  if (!std::filesystem::is_directory(job_.model)) {
-    problems_.add(source("model"), ": model: no folder '", job_.model,
+  std::error_code error;
+  if (!std::filesystem::is_directory(job_.model, error)) {
+    problems_.add(source("model"), ": model: no folder '", shortened(job_.model, 200),
                   "' here; download the model (Diffusers layout) and give its folder");
     return;
   }

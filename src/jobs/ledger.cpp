@@ -113,7 +113,12 @@ std::vector<LedgerEntry> read_ledger(const ResolvedJob& job, const OutputFolder&
 
 void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
   const nlohmann::json there = read_json_object(identity_path(folder));
-  if (!there.is_object()) return;
+  std::error_code error;
+  if (!there.is_object()) {
+    if (!std::filesystem::exists(std::filesystem::symlink_status(identity_path(folder), error))) return;
+    fail(identity_path(folder).string(), " cannot be read, and it alone says which model's clips the folder holds; put ",
+         "it right, or remove it if you are sure, or choose another output folder");
+  }
   const nlohmann::json now = identity(job);
   Problems problems;
   for (const char* key : {"model", "numerics", "format"}) {

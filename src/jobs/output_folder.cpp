@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/model_dir.h"
 
 namespace rushes {
 namespace {
@@ -40,8 +41,10 @@ OutputFolder OutputFolder::create(const fs::path& root) {
 
 OutputFolder OutputFolder::open(const fs::path& root) {
   OutputFolder folder(root);
-  std::error_code ignored;
-  if (!fs::is_directory(folder.hidden(), ignored) || !fs::is_directory(root / "items", ignored)) {
+  std::error_code error;
+  const bool there = fs::exists(folder.hidden(), error);
+  if (error == std::errc::permission_denied) fail("cannot look into ", root.string(), ": ", error.message());
+  if (!there || !fs::is_directory(root / "items", error)) {
     fail(root.string(), " is no output folder of a run (it has no .rushes/ and items/)");
   }
   return folder;
@@ -98,15 +101,13 @@ void WorkPlace::write_file(const fs::path& target, std::string_view bytes) const
   sync_path(target.parent_path());
 }
 
-nlohmann::json read_json_object(const fs::path& path) {
-  std::string text;
+nlohmann::json read_json_object(const fs::path& path, uint64_t most_bytes) {
   try {
-    text = read_file(path, uint64_t{1} << 30);
+    nlohmann::json json = parse_json(read_file(path, most_bytes), path.string());
+    if (json.is_object()) return json;
   } catch (const UserError&) {
-    return nullptr;
   }
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return json.is_object() ? json : nlohmann::json(nullptr);
+  return nullptr;
 }
 
 FreshRun unfinished_fresh_run(const OutputFolder& folder) {

@@ -81,8 +81,8 @@ class WorkPlace {
   std::filesystem::path path_;
 };
 
-/// The JSON object in a small file of the folder's own; null where there is none or it is no JSON object.
-nlohmann::json read_json_object(const std::filesystem::path& path);
+/// The JSON object in a file of the folder's own; null where there is none or it is no JSON object.
+nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most_bytes = uint64_t{1} << 20);
 
 /// A --fresh run that is not through, and the job it is of; both "" where there is none.
 struct FreshRun {

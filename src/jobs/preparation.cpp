@@ -91,6 +91,12 @@ void check_places(const ResolvedJob& job, const fs::path& root) {
     }
   }
   Problems problems;
+  for (const char* own : {"job.yaml", "events.jsonl", "failed.jsonl", ".rushes/lock", ".rushes/folder.json",
+                          ".rushes/manifest.json", ".rushes/restarts.json", ".rushes/fresh.json"}) {
+    std::error_code error;
+    if (fs::exists(root / own, error) && !fs::is_regular_file(root / own, error))
+      problems.add("output: ", (root / own).string(), " is no file; move it away");
+  }
   for (const auto& [part, names] : wanted) {
     std::error_code error, ignored;
     for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {

@@ -50,7 +50,7 @@ std::string manifest_text(const std::vector<ManifestItem>& items) {
 }
 
 std::vector<ManifestItem> read_manifest(const OutputFolder& folder) {
-  const nlohmann::json json = read_json_object(folder.manifest());
+  const nlohmann::json json = read_json_object(folder.manifest(), uint64_t{1} << 30);
   std::vector<ManifestItem> items;
   try {
     for (const auto& row : json.at("items"))

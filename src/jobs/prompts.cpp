@@ -13,6 +13,7 @@ namespace rushes {
 namespace {
 
 constexpr uint64_t kMaxPromptBytes = uint64_t{1} << 30;
+constexpr size_t kMaxLineBytes = size_t{24} << 20;  // of JSON: a prompt of 10 MB fits, whatever it escapes
 constexpr size_t kMaxIdBytes = 200;
 constexpr size_t kMaxProblems = 50;
 
@@ -23,11 +24,11 @@ bool contains(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
 
-/// Calls `line_done(text, number)` for each line, without its LF or CRLF.
+/// Calls `line_done(text, number)` for each line, without its LF or CRLF, until there are problems enough.
 template <class LineDone>
-void each_line(std::string_view text, LineDone line_done) {
+void each_line(std::string_view text, const Problems& problems, LineDone line_done) {
   int64_t number = 1;
-  for (size_t start = 0; start < text.size(); ++number) {
+  for (size_t start = 0; start < text.size() && problems.list().size() <= kMaxProblems; ++number) {
     const size_t end = std::min(text.find('\n', start), text.size());
     std::string_view line = text.substr(start, end - start);
     if (line.ends_with('\r')) line.remove_suffix(1);
@@ -134,14 +135,17 @@ class RowReader {
 };
 
 void read_txt(std::string_view text, RowReader& rows) {
-  each_line(text, [&](std::string_view line, int64_t number) {
+  each_line(text, rows.problems(), [&](std::string_view line, int64_t number) {
     if (!is_blank(line) && rows.is_text(line, number)) rows.add_text(std::string(line), number);
   });
 }
 
 void read_jsonl(std::string_view text, RowReader& rows) {
-  each_line(text, [&](std::string_view line, int64_t number) {
+  each_line(text, rows.problems(), [&](std::string_view line, int64_t number) {
     if (is_blank(line) || !rows.is_text(line, number)) return;
+    if (line.size() > kMaxLineBytes)
+      return rows.problems().add(rows.document(), ":", number, ": has ", line.size(), " bytes; at most ", kMaxLineBytes,
+                                 " are read");
     const std::string where = str(rows.document(), ":", number);
     try {
       const nlohmann::json json = parse_json(std::string(line), where);
@@ -185,7 +189,7 @@ void read_csv(std::string_view text, RowReader& rows) {
                         shortened(join(header, ", "), 200));
     return;
   }
-  for (size_t i = 1; i < table.size(); ++i) {
+  for (size_t i = 1; i < table.size() && rows.problems().list().size() <= kMaxProblems; ++i) {
     const CsvRow& row = table[i];
     if (row.cells.size() != header.size()) {
       rows.problems().add(name, ":", row.line, ": ", row.cells.size(), " cells; the header has ",
@@ -210,8 +214,9 @@ void read_list(const Value& list, RowReader& rows) {
     rows.problems().add(rows.document(), ": must be a list of prompts; found ", describe(list));
     return;
   }
-  for (const Value& item : list.items)
-    rows.add(item);
+  for (const Value& item : list.items) {
+    if (rows.problems().list().size() <= kMaxProblems) rows.add(item);
+  }
 }
 
 void read_prompt_file(const std::string& path, RowReader& rows) {
@@ -219,12 +224,13 @@ void read_prompt_file(const std::string& path, RowReader& rows) {
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (extension == ".yaml" || extension == ".yml") return read_list(read_yaml(path), rows);
+  if (extension != ".txt" && extension != ".jsonl" && extension != ".csv")
+    fail(path, ": the ending says no format of prompts; .txt, .csv, .jsonl and .yaml are read");
   const std::string bytes = read_file(path, kMaxPromptBytes);
   const std::string_view text = without_bom(bytes);
   if (extension == ".txt") return read_txt(text, rows);
   if (extension == ".jsonl") return read_jsonl(text, rows);
-  if (extension == ".csv") return read_csv(text, rows);
-  fail(path, ": the ending says no format of prompts; .txt, .csv, .jsonl and .yaml are read");
+  read_csv(text, rows);
 }
 
 }  // namespace
@@ -269,7 +275,7 @@ std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job
   const size_t count = found.list().size();
   for (size_t i = 0; i < std::min(count, kMaxProblems); ++i)
     problems.add(found.list()[i]);
-  if (count > kMaxProblems) problems.add(document, ": and ", count - kMaxProblems, " problems more");
+  if (count > kMaxProblems) problems.add(document, ": and more like these; reading stopped there");
   return good;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "weights/model_dir.h"
 
 namespace rushes {
 namespace {
@@ -14,27 +15,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr uint64_t kMostRecordBytes = uint64_t{256} << 20;
-constexpr int kMostDepth = 64;
+constexpr uint64_t kMostRecordBytes = uint64_t{64} << 20;
 
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
   if (text.size() > 120) text = text.substr(0, 117) + "...";
   return text;
-}
-
-/// JSON with bounded depth: the library's own recursion ends at nothing else.
-json parse_bounded(const std::string& text) {
-  int deepest = 0;
-  json value = json::parse(
-      text,
-      [&](int depth, json::parse_event_t, json&) {
-        deepest = std::max(deepest, depth);
-        if (depth > kMostDepth) fail("nested deeper than ", kMostDepth);
-        return true;
-      },
-      /*allow_exceptions=*/true);
-  return value;
 }
 
 const json& member(const json& object, const char* key, json::value_t type) {
@@ -70,8 +56,7 @@ FileEntry entry_from(const json& value) {
   return entry;
 }
 
-ItemRecord parse_record(const std::string& text) {
-  const json object = parse_bounded(text);
+ItemRecord parse_record(const json& object) {
   if (!object.is_object()) fail("no JSON object");
   ItemRecord record;
   const std::string status = member(object, "status", json::value_t::string).get<std::string>();
@@ -126,8 +111,9 @@ std::string to_text(const ItemRecord& record) {
 }
 
 ItemRecord record_from(const std::string& text, const std::string& where) {
+  const json object = parse_json(text, where);
   try {
-    return parse_record(text);
+    return parse_record(object);
   } catch (const UserError& error) {
     fail(where, ": ", error.what());
   } catch (const json::exception& error) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/log.h"
 #include "jobs/events.h"
 #include "jobs/record.h"
 
@@ -128,7 +129,7 @@ std::string status_text(const StatusReport& report, const std::filesystem::path&
   if (!report.running)
     lines.push_back(report.last_event.empty() ? "nobody works on it"
                                               : "nobody works on it; the last " + report.last_event);
-  return join(lines, "\n") + "\n";
+  return without_controls(join(lines, "\n") + "\n");
 }
 
 }  // namespace rushes

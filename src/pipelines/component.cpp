@@ -10,7 +10,7 @@ template <class Make>
 auto load_with(const ModelDir& model, const std::string& key, LoadOptions options, Make make) {
   const ComponentEntry& entry = model.require(key);
   const nlohmann::json config = model.component_config(key);
-  const TensorStore store = model.component_tensors(key);
+  const TensorStore store = options.invented ? TensorStore() : model.component_tensors(key);
   TensorLoader loader(store, options, component_place(model, key));
   return make(entry.class_name, config, loader, (model.component_path(key) / "config.json").string());
 }

@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxDepth = 64;
+constexpr size_t kMaxValues = 5'000'000;  // a tokenizer of 256,000 words has 800,000; an empty list takes 80 bytes
 
 /// Walks over the text and tells how far the parser has come, which its events do not say.
 struct CountingIterator {
@@ -91,11 +92,13 @@ class TreeBuilder : public nlohmann::json_sax<json> {
   }
 
   bool put(json value) {
+    if (++values_ > kMaxValues) return wrong(str("more than ", kMaxValues, " values"));
     place(std::move(value));
     return true;
   }
 
   bool open(json value) {
+    if (++values_ > kMaxValues) return wrong(str("more than ", kMaxValues, " values"));
     if (open_.size() >= kMaxDepth) return wrong(str("more than ", kMaxDepth, " levels of brackets"));
     open_.push_back(place(std::move(value)));
     return true;
@@ -108,6 +111,7 @@ class TreeBuilder : public nlohmann::json_sax<json> {
 
   std::vector<json*> open_;  // the objects and arrays that are not closed yet
   json* slot_ = nullptr;     // the value of the last key
+  size_t values_ = 0;
 };
 
 }  // namespace

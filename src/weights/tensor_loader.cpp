@@ -76,6 +76,10 @@ at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
                   " by the config: no such tensor can exist");
     finish();
   }
+  if (options_.invented) {
+    const at::Tensor made = at::empty(shape, at::TensorOptions().dtype(wanted).device(options_.device));
+    return at::isFloatingType(wanted) && !options_.device.is_meta() ? made.normal_(0, 0.02) : made.zero_();
+  }
   const auto found = stored_name_.find(name);
   if (found == stored_name_.end()) {
     missing_.push_back({name, shape.vec()});

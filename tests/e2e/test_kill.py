@@ -2,7 +2,7 @@
 """kill -9 at random moments: of one rank, all ranks, or mpirun. The same command run again must end with every item done,
 byte-equal to an unbroken run, with no leftovers and no orphans.
 
-KILL_SEED repeats a run's moments, KILL_COUNT chooses how many kills (default 10).
+KILL_SEED repeats a run's moments, KILL_COUNT chooses how many kills (default 10; with RUSHES_NIGHTLY=1 200).
 """
 import os
 import random
@@ -40,7 +40,7 @@ def check_end(out, whole, kills):
 
 def case_killed_at_random_moments(folder, model):
     seed = int(os.environ.get("KILL_SEED") or int.from_bytes(os.urandom(4), "little"))
-    total = int(os.environ.get("KILL_COUNT") or 10)
+    total = int(os.environ.get("KILL_COUNT") or (200 if os.environ.get("RUSHES_NIGHTLY") else 10))
     print(f"  KILL_SEED={seed} KILL_COUNT={total}", flush=True)
     rng = random.Random(seed)
     unbroken = write_job(folder, model, count=COUNT, name="whole", output="whole", steps=STEPS)
@@ -53,24 +53,30 @@ def case_killed_at_random_moments(folder, model):
         trial += 1
         name = f"trial-{trial}"
         job = write_job(folder, model, count=COUNT, name=name, output=name, steps=STEPS)
-        launches, log = [], []
+        log = []
         for _ in range(rng.choice([1, 1, 2])):
-            started = launch(job, ranks=rng.choice([1, 2, 3]))
-            launches.append(started)
-            started.wait_until(lambda: time.monotonic() > moment, timeout=300) if (
-                moment := time.monotonic() + rng.uniform(0, span)) else None
-            if started.process.poll() is None:
-                log.append(strike(started, rng))
-                kills += 1
-            started.wait(60)
-            no_processes(started)
+            log += run_and_kill([launch(job, ranks=rng.choice([1, 2, 3])) for _ in range(rng.choice([1, 1, 2, 3]))], rng, span)
+        kills += len(log)
         try:
             run(job, ranks=rng.choice([1, 3]))
-            no_processes(*launches)
             check_end(folder / name, whole, len(log))
         except AssertionError as error:
             raise AssertionError(f"trial {trial} ({log}; KILL_SEED={seed}): {error}") from None
         print(f"  trial {trial}: {', '.join(log) or 'was through before'}: ok", flush=True)
+
+
+def run_and_kill(launches, rng, span):
+    """Several runs over one folder, each struck at a moment of its own, if it lives then."""
+    now, log = time.monotonic(), []
+    for moment, started in sorted(((now + rng.uniform(0, span), started) for started in launches), key=lambda pair: pair[0]):
+        started.wait_until(lambda: time.monotonic() > moment, timeout=300)
+        if started.process.poll() is None:
+            log.append(strike(started, rng))
+            started.wait(60)
+    for started in launches:
+        started.wait(120)  # one that survived its strike finishes
+    no_processes(*launches)
+    return log
 
 
 def case_two_runs_while_one_is_killed(folder, model):

@@ -15,6 +15,7 @@ namespace rushes {
 namespace {
 
 constexpr size_t kMaxDepth = 64;
+constexpr size_t kMaxNodes = 1000000;
 
 /// Thrown to leave yaml-cpp's parser; the problem itself is already noted.
 struct Abandon {};
@@ -88,10 +89,14 @@ class TreeBuilder : public YAML::EventHandler {
   void open(Value::Kind kind, const YAML::Mark& mark, const std::string& tag) {
     if (tag != "?" && tag != "!" && !tag.empty()) note_tag(mark, tag);
     expect_value(mark, "a list or mapping");
+    count(mark);
     if (stack_.size() == kMaxDepth) stop(mark, "nested deeper than ", kMaxDepth, " levels");
     stack_.emplace_back();
     stack_.back().value.kind = kind;
     stack_.back().value.line = mark.line + 1;
+  }
+  void count(const YAML::Mark& mark) {
+    if (++nodes_ > kMaxNodes) stop(mark, "more than ", kMaxNodes, " keys and values; prompts in a .jsonl file may be many");
   }
   void close() {
     Value value = std::move(stack_.back().value);
@@ -104,6 +109,7 @@ class TreeBuilder : public YAML::EventHandler {
     stop(mark, what, " cannot be a key");
   }
   void add(Value value, const YAML::Mark& mark) {
+    count(mark);
     value.line = mark.line + 1;
     if (!stack_.empty() && stack_.back().value.kind == Value::Kind::mapping && !stack_.back().has_key) {
       add_key(value, mark);
@@ -141,6 +147,7 @@ class TreeBuilder : public YAML::EventHandler {
   Value root_;
   std::vector<Open> stack_;
   int documents_ = 0;
+  size_t nodes_ = 0;
   bool ended_quoted_ = false;
 };
 

@@ -196,6 +196,13 @@ std::unique_ptr<Tokenizer> make_fast_tokenizer(const TokenizerFiles& files, cons
   FastTokenizerParts parts;
   parts.pre_tokenizers = parse_pre_tokenizers(value_of(file, "pre_tokenizer"), json_where);
   const Template around = parse_template(value_of(file, "post_processor"), json_where);
+  const int64_t vocabulary = std::max(model->size(), added->end());
+  for (const auto* ids : {&around.before, &around.after}) {
+    for (const int64_t id : *ids) {
+      if (id < 0 || id >= vocabulary)
+        fail(json_where, ": the template has the token id ", id, ", there are ", vocabulary, " tokens");
+    }
+  }
   parts.before = around.before;
   parts.after = around.after;
   const json padding = value_of(file, "padding");

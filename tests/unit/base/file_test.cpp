@@ -71,7 +71,9 @@ TEST_CASE("read_file: whole, bounded, and says what is wrong") {
   CHECK(error_of([&] { read_file(folder / "none"); }) ==
         "cannot read " + (folder / "none").string() + ": No such file or directory");
   CHECK(error_of([&] { read_file(folder.path()); }).find("it is a folder") != std::string::npos);
-  CHECK(error_of([&] { read_file("/dev/zero", 1000); }).find("more than the 1000") != std::string::npos);
+  CHECK(error_of([&] { read_file("/dev/zero", 1000); }).find("a pipe or device") != std::string::npos);
+  REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(error_of([&] { read_file(folder / "pipe"); }).find("a pipe or device") != std::string::npos);
 }
 
 TEST_CASE("atomic files: whole or not at all") {
