@@ -14,7 +14,7 @@
 namespace rushes {
 namespace {
 
-constexpr size_t kMostProblems = 100;
+constexpr size_t kMostProblems = 300;
 // Sampling keys that the job itself reads, whatever the pipeline.
 const std::vector<std::string> kJobSamplingKeys = {"fps", "seed", "samples"};
 

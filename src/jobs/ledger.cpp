@@ -4,11 +4,13 @@
 
 #include "base/file.h"
 #include "jobs/request_hash.h"
+#include "weights/model_dir.h"
 
 namespace rushes {
 namespace {
 
 constexpr size_t kMostRefusals = 20;
+constexpr uint64_t kMostIdentityBytes = uint64_t{1} << 20;
 
 const char* numerics_name(Numerics numerics) {
   switch (numerics) {
@@ -112,12 +114,16 @@ std::vector<LedgerEntry> read_ledger(const ResolvedJob& job, const OutputFolder&
 }
 
 void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
-  const nlohmann::json there = read_json_object(identity_path(folder));
+  const std::filesystem::path path = identity_path(folder);
   std::error_code error;
-  if (!there.is_object()) {
-    if (!std::filesystem::exists(std::filesystem::symlink_status(identity_path(folder), error))) return;
-    fail(identity_path(folder).string(), " cannot be read, and it alone says which model's clips the folder holds; put ",
-         "it right, or remove it if you are sure, or choose another output folder");
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) return;
+  nlohmann::json there;
+  try {
+    there = parse_json(read_file(path, kMostIdentityBytes), path.string());
+    if (!there.is_object()) fail(path.string(), ": no JSON object");
+  } catch (const UserError& problem) {
+    fail(problem.what(), "; it alone says which model's clips the folder holds: put it right, or remove it if you ",
+         "are sure, or choose another output folder");
   }
   const nlohmann::json now = identity(job);
   Problems problems;

@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxIndex = uint64_t{64} << 20;
+constexpr size_t kMaxMissingShards = 20;  // that are named: another component may be wrong as well
 
 bool begins_with(const fs::path& path, const fs::path& start) {
   const auto [at_start, at_path] = std::mismatch(start.begin(), start.end(), path.begin(), path.end());
@@ -74,13 +75,16 @@ WeightFiles read_index(const fs::path& index, const fs::path& folder, const fs::
                    " must be the name of a file beside the index");
     }
   }
+  size_t missing = 0;
   for (const auto& shard : shards) {
-    if (!is_there(folder / shard)) {
-      problems.add(where, ": the shard ", quote_name(shard), " is missing in ", folder.string());
-    } else {
+    if (is_there(folder / shard)) {
       found.files.push_back(folder / shard);
+    } else if (++missing <= kMaxMissingShards) {
+      problems.add(where, ": the shard ", quote_name(shard), " is missing in ", folder.string());
     }
   }
+  if (missing > kMaxMissingShards)
+    problems.add(where, ": and ", missing - kMaxMissingShards, " missing shards more");
   problems.throw_if_any();
   return found;
 }

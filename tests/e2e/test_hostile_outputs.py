@@ -181,7 +181,8 @@ def case_pipes_as_owners(folder, model):
     out = lone(folder, model)
     os.mkfifo(out / ".rushes" / "owners" / "host-00000000.1.1.json")
     (out / ".rushes" / "claims" / "clip-1").symlink_to("../owners/host-00000000.1.1.json")
-    each([("status", STATUS), ("run", RUN)], lambda name, command: accepted(command, ["1 done"], folder))
+    each([("status", STATUS, f"{COUNT} done"), ("run", RUN, "1 done")],
+         lambda name, command, word: accepted(command, [word], folder))
 
 
 def case_stored_embeddings(folder, model):
