@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "device/blas_threads.h"
 #include "kernels/linear/linear.h"
@@ -42,11 +43,16 @@ void linear_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   const at::Tensor weight_t = weight.t();
   const int64_t work = tile.rows * tile.columns * x.size(1);
   const bool inference = c10::InferenceMode::is_enabled();
-  at::parallel_for(0, count, std::max<int64_t>(1, kSerial / work), [&](int64_t begin, int64_t end) {
+  // Each thread takes the next tile when it is through with one: a thread that shares its core with something
+  // else makes fewer of them, where a fixed share would make all others wait. Which thread makes a tile
+  // changes no bit.
+  std::atomic<int64_t> next{0};
+  const int64_t workers = std::clamp<int64_t>(count * work / kSerial, 1, at::get_num_threads());
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     // Both are settings of a thread; the pool's threads do not inherit them.
     const c10::InferenceMode mode(inference);
     const SingleThreadBlas one_thread;
-    for (int64_t index = begin; index < end; ++index) {
+    for (int64_t index = next++; index < count; index = next++) {
       const int64_t row = index / across * tile.rows, column = index % across * tile.columns;
       const int64_t height = std::min(tile.rows, rows - row),
                     width = std::min(tile.columns, columns - column);

@@ -38,8 +38,8 @@ class StoppedEarly : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Collects everything that is wrong, so that it can be listed at once. Beyond a thousand problems the rest are only
-/// counted: a file of a million broken lines is one mistake.
+/// Collects everything that is wrong, so that it can be listed at once. Beyond a thousand problems the rest
+/// are only counted: a file of a million broken lines is one mistake.
 class Problems {
  public:
   template <class... Values>

@@ -11,8 +11,8 @@ namespace rushes {
 
 enum class LogLevel { debug, info, warning, error };
 
-/// Without what would steer a terminal: control characters but line breaks and tabs as \\x1b. For names and texts
-/// that come from files.
+/// Without what would steer a terminal: control characters but line breaks and tabs as \\x1b. For names and
+/// texts that come from files.
 std::string without_controls(const std::string& text);
 
 /// `rank` of `world` goes into each line when world > 1. Ranks other than 0 write to stderr only from

@@ -25,17 +25,17 @@ cxxopts::Options bench_options() {
   const auto number = [](const char* otherwise) {
     return cxxopts::value<int64_t>()->default_value(otherwise);
   };
-  options.add_options()                                                                                   //
+  options.add_options()                                                                              //
       ("component", "key of model_index.json: a transformer or a VAE", text("transformer"), "NAME")  //
-      ("model", "model folder", text(""), "DIR")                                                          //
-      ("invent-weights", "random parameters: only the model's configs are read")                          //
-      ("device", "cpu or cuda", text("cpu"), "D")                                                         //
-      ("dtype", "float32, bfloat16 or float16", text("float32"), "T")                                     //
-      ("height", "of the clip, in pixels", number("480"), "N")                                            //
-      ("width", "of the clip, in pixels", number("832"), "N")                                             //
-      ("num-frames", "of the clip", number("81"), "N")                                                    //
-      ("text-tokens", "of the prompt", number("512"), "N")                                                //
-      ("repeat", "timed calls", number("3"), "N")                                                         //
+      ("model", "model folder", text(""), "DIR")                                                     //
+      ("invent-weights", "random parameters: only the model's configs are read")                     //
+      ("device", "cpu or cuda", text("cpu"), "D")                                                    //
+      ("dtype", "float32, bfloat16 or float16", text("float32"), "T")                                //
+      ("height", "of the clip, in pixels", number("480"), "N")                                       //
+      ("width", "of the clip, in pixels", number("832"), "N")                                        //
+      ("num-frames", "of the clip", number("81"), "N")                                               //
+      ("text-tokens", "of the prompt", number("512"), "N")                                           //
+      ("repeat", "timed calls", number("3"), "N")                                                    //
       ("json", "write the figures here", text(""), "FILE")("help", "show this");
   return options;
 }
@@ -66,7 +66,8 @@ BenchRequest read_request(const cxxopts::ParseResult& parsed) {
   if (request.model.empty()) problems.add("--model is needed");
   problems.throw_if_any();
   request.dtype = *dtype;
-  request.device = pick_device(text("device") == "cuda" ? DeviceKind::cuda : DeviceKind::cpu, /*local_rank=*/0);
+  request.device =
+      pick_device(text("device") == "cuda" ? DeviceKind::cuda : DeviceKind::cpu, /*local_rank=*/0);
   return request;
 }
 

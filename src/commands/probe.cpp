@@ -24,8 +24,8 @@ cxxopts::Options probe_options() {
       ("method", "of a VAE: decode or encode", text(), "M")                                     //
       ("in", "safetensors file with the inputs, by diffusers' names", text(), "FILE")           //
       ("text", "text for a tokenizer, cleaned as the pipeline cleans prompts", text(), "TEXT")  //
-      ("max-length", "tokens that the text is cut and padded to", text(), "N")                //
-      ("steps", "steps of a scheduler", text(), "N")                                          //
+      ("max-length", "tokens that the text is cut and padded to", text(), "N")                  //
+      ("steps", "steps of a scheduler", text(), "N")                                            //
       ("dtype", "type of the parameters: float32, bfloat16 or float16", text()->default_value("float32"),
        "T")                                                                                    //
       ("trace", "write a summary of each layer's output here, as JSON lines", text(), "FILE")  //

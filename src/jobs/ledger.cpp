@@ -122,7 +122,8 @@ void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
     there = parse_json(read_file(path, kMostIdentityBytes), path.string());
     if (!there.is_object()) fail(path.string(), ": no JSON object");
   } catch (const UserError& problem) {
-    fail(problem.what(), "; it alone says which model's clips the folder holds: put it right, or remove it if you ",
+    fail(problem.what(),
+         "; it alone says which model's clips the folder holds: put it right, or remove it if you ",
          "are sure, or choose another output folder");
   }
   const nlohmann::json now = identity(job);

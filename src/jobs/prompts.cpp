@@ -144,8 +144,8 @@ void read_jsonl(std::string_view text, RowReader& rows) {
   each_line(text, rows.problems(), [&](std::string_view line, int64_t number) {
     if (is_blank(line) || !rows.is_text(line, number)) return;
     if (line.size() > kMaxLineBytes)
-      return rows.problems().add(rows.document(), ":", number, ": has ", line.size(), " bytes; at most ", kMaxLineBytes,
-                                 " are read");
+      return rows.problems().add(rows.document(), ":", number, ": has ", line.size(), " bytes; at most ",
+                                 kMaxLineBytes, " are read");
     const std::string where = str(rows.document(), ":", number);
     try {
       const nlohmann::json json = parse_json(std::string(line), where);

@@ -60,10 +60,9 @@ Work transformer_work(const BenchRequest& request, const ModelDir& model) {
   // As in the loop over steps: what depends on the text alone is made by the first, untimed call.
   const auto memo = std::make_shared<StepMemo>();
   return {[dit, inputs, memo] {
-            dit->forward(inputs, {.step = 0,
-                                  .attention = AttentionBackend::automatic,
-                                  .trace = nullptr,
-                                  .memo = memo.get()});
+            dit->forward(
+                inputs,
+                {.step = 0, .attention = AttentionBackend::automatic, .trace = nullptr, .memo = memo.get()});
           },
           cost.flops};
 }

@@ -1,6 +1,6 @@
 #pragma once
-// Times one component of a model folder on inputs made up for a clip's size: what `tools/bench` and `tools/gpu-check`
-// hold beside the peers' figures and beside the machine's own rate.
+// Times one component of a model folder on inputs made up for a clip's size: what `tools/bench` and
+// `tools/gpu-check` hold beside the peers' figures and beside the machine's own rate.
 
 #include <filesystem>
 #include <string>
@@ -27,7 +27,7 @@ struct BenchRequest {
 struct BenchResult {
   std::vector<double> seconds;  // of each timed call
   double flops = 0;             // of one call
-  double peak_bytes = 0;        // resident memory of the process at its most; on CUDA the device memory allocated
+  double peak_bytes = 0;  // resident memory of the process at its most; on CUDA the device memory allocated
 
   double median() const;
 };

@@ -108,7 +108,8 @@ fs::path folder_inside(const fs::path& folder, const fs::path& root) {
 bool is_there(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(path, error);
-  if (error && status.type() != fs::file_type::not_found) fail("cannot look at ", path.string(), ": ", error.message());
+  if (error && status.type() != fs::file_type::not_found)
+    fail("cannot look at ", path.string(), ": ", error.message());
   return fs::exists(status);
 }
 

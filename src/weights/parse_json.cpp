@@ -11,7 +11,8 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxDepth = 64;
-constexpr size_t kMaxValues = 5'000'000;  // a tokenizer of 256,000 words has 800,000; an empty list takes 80 bytes
+constexpr size_t kMaxValues =
+    5'000'000;  // a tokenizer of 256,000 words has 800,000; an empty list takes 80 bytes
 
 /// Walks over the text and tells how far the parser has come, which its events do not say.
 struct CountingIterator {

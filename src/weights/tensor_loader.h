@@ -18,7 +18,7 @@ namespace rushes {
 struct LoadOptions {
   at::Device device = at::kCPU;       // on the meta device names and shapes are checked and no data is read
   at::ScalarType dtype = at::kFloat;  // of parameters that the model does not keep in another type
-  bool invented = false;  // for timing: no tensors are read, parameters are small random numbers
+  bool invented = false;              // for timing: no tensors are read, parameters are small random numbers
 };
 
 /// A renaming of stored names, as data: the first rule whose `from` starts the name replaces that start by

@@ -44,6 +44,8 @@ class TreeBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                 const std::string& text) override {
     ended_quoted_ = tag != "?";
+    // yaml-cpp makes a lone byte of "\N" and "\_", and "\0" is a NUL.
+    if (!is_utf8(text)) note(mark, "the escapes \\N, \\_ and \\0 are not read; write \\u0085 or \\u00a0");
     if (tag == "?") {
       add(plain_scalar(text, 0), mark);
     } else {
@@ -96,7 +98,8 @@ class TreeBuilder : public YAML::EventHandler {
     stack_.back().value.line = mark.line + 1;
   }
   void count(const YAML::Mark& mark) {
-    if (++nodes_ > kMaxNodes) stop(mark, "more than ", kMaxNodes, " keys and values; prompts in a .jsonl file may be many");
+    if (++nodes_ > kMaxNodes)
+      stop(mark, "more than ", kMaxNodes, " keys and values; prompts in a .jsonl file may be many");
   }
   void close() {
     Value value = std::move(stack_.back().value);

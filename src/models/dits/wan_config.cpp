@@ -1,5 +1,7 @@
 #include "models/dits/wan_config.h"
 
+#include <algorithm>
+
 #include "config/json_fields.h"
 
 namespace rushes {
@@ -13,14 +15,21 @@ void read_sizes(JsonFields& fields, WanConfig& c) {
     const char* key;
     int64_t& value;
     double low;
+    double high = kLargest;
   };
   for (const Size& size :
        {Size{"num_attention_heads", c.num_attention_heads, 1},
         Size{"attention_head_dim", c.attention_head_dim, 2}, Size{"in_channels", c.in_channels, 1},
         Size{"text_dim", c.text_dim, 1}, Size{"freq_dim", c.freq_dim, 2}, Size{"ffn_dim", c.ffn_dim, 1},
-        Size{"num_layers", c.num_layers, 0}, Size{"rope_max_seq_len", c.rope_max_seq_len, 1}}) {
+        Size{"num_layers", c.num_layers, 0, 1 << 16}, Size{"rope_max_seq_len", c.rope_max_seq_len, 1}}) {
     size.value = fields.integer(size.key, size.value);
-    fields.range(size.key, static_cast<double>(size.value), size.low, kLargest);
+    fields.range(size.key, static_cast<double>(size.value), size.low, size.high);
+    // What was refused still goes into the checks that follow.
+    size.value = std::clamp(size.value, static_cast<int64_t>(size.low), static_cast<int64_t>(size.high));
+  }
+  if (static_cast<double>(c.dim()) > kLargest) {
+    fields.problem("num_attention_heads", "times attention_head_dim must be at most ",
+                   static_cast<int64_t>(kLargest), ", is ", c.dim());
   }
   if (c.attention_head_dim % 2 != 0) {
     fields.problem("attention_head_dim", "must be even (rotary positions turn pairs), is ",

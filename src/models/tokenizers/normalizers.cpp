@@ -24,6 +24,13 @@ std::vector<char32_t> characters(std::string_view text) {
   return result;
 }
 
+// Replacements of replacements could fill any memory.
+constexpr size_t kMostBytes = size_t{64} << 20;
+
+void check_growth(size_t bytes) {
+  if (bytes > kMostBytes) fail("the tokenizer's normalizers make more than ", kMostBytes, " bytes of a text");
+}
+
 // ---- Precompiled
 // ----------------------------------------------------------------------------------------------
 
@@ -42,10 +49,12 @@ void note_replacement(std::vector<Change>& changes, std::string_view from, std::
 /// bytes is looked up whole first, then each of its characters: the reference's rule.
 template <class Replaced, class Kept>
 void walk_charsmap(const Charsmap& map, std::string_view text, Replaced replaced, Kept kept) {
+  size_t grown = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = grapheme_end(text, at);
     if (end - at < 6) {
       if (const auto whole = map.replacement(text.substr(at, end - at))) {
+        check_growth(grown += whole->size());
         replaced(text.substr(at, end - at), *whole);
         at = end;
         continue;
@@ -54,6 +63,7 @@ void walk_charsmap(const Charsmap& map, std::string_view text, Replaced replaced
     while (at < end) {
       const std::string_view part = text.substr(at, utf8_length(text[at]));
       if (const auto one = map.replacement(part)) {
+        check_growth(grown += one->size());
         replaced(part, *one);
       } else {
         kept(part);
@@ -184,6 +194,7 @@ void apply_replace(const Pattern& pattern, const std::string& content, Normalize
     }
     keep_until(at);
     out += content;
+    check_growth(out.size());
     // New characters share the origin of the last one that they replace.
     if (text.has_origin()) origin.insert(origin.end(), content.size(), text.origin[at + length - 1]);
     at = kept = at + length;

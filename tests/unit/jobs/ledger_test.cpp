@@ -116,5 +116,6 @@ TEST_CASE("a folder belongs to one model and numerics") {
   job.job.numerics = Numerics::official;
   CHECK_THROWS_WITH(check_folder_identity(job, folder), Contains("another numerics") && Contains("official"));
   spill(folder.hidden() / "folder.json", "{broken");
-  CHECK_THROWS_WITH(check_folder_identity(job, folder), Contains("folder.json") && Contains("which model's clips"));
+  CHECK_THROWS_WITH(check_folder_identity(job, folder),
+                    Contains("folder.json") && Contains("which model's clips"));
 }
