@@ -20,6 +20,23 @@ constexpr size_t kMaxNodes = 1000000;
 /// Thrown to leave yaml-cpp's parser; the problem itself is already noted.
 struct Abandon {};
 
+/// yaml-cpp makes a lone byte of the escapes "\N" (U+0085) and "\_" (U+00A0).
+std::string whole_characters(const std::string& text) {
+  if (is_utf8(text)) return text;
+  std::string whole;
+  for (size_t i = 0; i < text.size();) {
+    size_t length = 1;
+    while (length < 4 && i + length < text.size() && !is_utf8(text.substr(i, length)))
+      ++length;
+    if (!is_utf8(text.substr(i, length))) length = 1;
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (length == 1 && (byte == 0x85 || byte == 0xa0)) whole += '\xc2';
+    whole += text.substr(i, length);
+    i += length;
+  }
+  return whole;
+}
+
 /// Builds the tree while yaml-cpp reads.
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -44,13 +61,11 @@ class TreeBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                 const std::string& text) override {
     ended_quoted_ = tag != "?";
-    // yaml-cpp makes a lone byte of "\N" and "\_", and "\0" is a NUL.
-    if (!is_utf8(text)) note(mark, "the escapes \\N, \\_ and \\0 are not read; write \\u0085 or \\u00a0");
     if (tag == "?") {
       add(plain_scalar(text, 0), mark);
     } else {
       if (tag != "!" && tag != "tag:yaml.org,2002:str") note_tag(mark, tag);
-      add(text_value(text, 0), mark);
+      add(text_value(whole_characters(text), 0), mark);
     }
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,

@@ -62,6 +62,11 @@ TEST_CASE("yaml: everything wrong that can be told apart") {
   CHECK(list[4] == "f.yaml:6: f: this key stands already in line 6");
 }
 
+TEST_CASE("yaml: escapes that yaml-cpp leaves half done become whole characters") {
+  const Value value = parse_yaml("a: \"x\\Ny\\_z \xc3\xbc\"\n", "f");
+  CHECK(value.find("a")->value.text == "x\xc2\x85y\xc2\xa0z \xc3\xbc");
+}
+
 TEST_CASE("yaml: broken text tells line and column") {
   CHECK(problems_of("a: [1, 2\nb: 3\n")[0].find("f.yaml:2:") == 0);
   CHECK(problems_of("a: b: c\n")[0].find("f.yaml:1:") == 0);
