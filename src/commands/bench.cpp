@@ -22,20 +22,17 @@ cxxopts::Options bench_options() {
   const auto text = [](const char* otherwise) {
     return cxxopts::value<std::string>()->default_value(otherwise);
   };
-  const auto number = [](const char* otherwise) {
-    return cxxopts::value<int64_t>()->default_value(otherwise);
-  };
   options.add_options()                                                                              //
       ("component", "key of model_index.json: a transformer or a VAE", text("transformer"), "NAME")  //
       ("model", "model folder", text(""), "DIR")                                                     //
       ("invent-weights", "random parameters: only the model's configs are read")                     //
       ("device", "cpu or cuda", text("cpu"), "D")                                                    //
       ("dtype", "float32, bfloat16 or float16", text("float32"), "T")                                //
-      ("height", "of the clip, in pixels", number("480"), "N")                                       //
-      ("width", "of the clip, in pixels", number("832"), "N")                                        //
-      ("num-frames", "of the clip", number("81"), "N")                                               //
-      ("text-tokens", "of the prompt", number("512"), "N")                                           //
-      ("repeat", "timed calls", number("3"), "N")                                                    //
+      ("height", "of the clip, in pixels", text("480"), "N")                                         //
+      ("width", "of the clip, in pixels", text("832"), "N")                                          //
+      ("num-frames", "of the clip", text("81"), "N")                                                 //
+      ("text-tokens", "of the prompt", text("512"), "N")                                             //
+      ("repeat", "timed calls", text("3"), "N")                                                      //
       ("json", "write the figures here", text(""), "FILE")("help", "show this");
   return options;
 }
@@ -46,9 +43,9 @@ BenchRequest read_request(const cxxopts::ParseResult& parsed) {
     problems.add("'", word, "': options begin with --");
   const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
   const auto number = [&](const char* name, int64_t most) {
-    const int64_t value = parsed[name].as<int64_t>();
-    if (value < 1 || value > most) problems.add("--", name, " ", value, ": needs 1 to ", most);
-    return value;
+    const std::optional<int64_t> value = whole_number(text(name), name, problems);
+    if (value && (*value < 1 || *value > most)) problems.add("--", name, " ", *value, ": needs 1 to ", most);
+    return value.value_or(1);
   };
   BenchRequest request;
   request.model = text("model");
@@ -59,8 +56,7 @@ BenchRequest read_request(const cxxopts::ParseResult& parsed) {
   request.num_frames = number("num-frames", 65536);
   request.text_tokens = number("text-tokens", 1 << 20);
   request.repeat = number("repeat", 100000);
-  const std::optional<Dtype> dtype = dtype_from_name(text("dtype"));
-  if (!dtype) problems.add("--dtype '", text("dtype"), "' is none of float32, bfloat16, float16");
+  const std::optional<Dtype> dtype = dtype_option(text("dtype"), problems);
   if (text("device") != "cpu" && text("device") != "cuda")
     problems.add("--device '", text("device"), "' is neither cpu nor cuda");
   if (request.model.empty()) problems.add("--model is needed");

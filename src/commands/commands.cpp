@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 
+#include <charconv>
 #include <cxxopts.hpp>
 #include <iostream>
 #include <string>
@@ -82,6 +83,20 @@ int answer_errors(const char* command, const std::function<int()>& body) {
     log_error("internal error (a bug, please report it): ", message_of(error));
     return kExitBug;
   }
+}
+
+std::optional<int64_t> whole_number(const std::string& text, const char* option, Problems& problems) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return value;
+  problems.add("--", option, " ", text, ": needs a whole number");
+  return {};
+}
+
+std::optional<Dtype> dtype_option(const std::string& text, Problems& problems) {
+  const std::optional<Dtype> dtype = dtype_from_name(text);
+  if (!dtype) problems.add("--dtype '", text, "' is none of float32, bfloat16, float16");
+  return dtype;
 }
 
 void refuse_words(const std::vector<std::string>& words, const char* command) {

@@ -1,6 +1,5 @@
 #include "probe/probe.h"
 
-#include <charconv>
 #include <cxxopts.hpp>
 #include <iostream>
 
@@ -40,17 +39,6 @@ std::optional<Value> given(const cxxopts::ParseResult& parsed, const char* name)
   return parsed[name].as<Value>();
 }
 
-/// A number's own reader names no option where it fails.
-std::optional<int64_t> whole(const cxxopts::ParseResult& parsed, const char* name, Problems& problems) {
-  const auto text = given<std::string>(parsed, name);
-  if (!text) return {};
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error == std::errc() && end == text->data() + text->size()) return value;
-  problems.add("--", name, " ", *text, ": needs a whole number");
-  return {};
-}
-
 ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
   Problems problems;
   for (const auto& word : parsed.unmatched())
@@ -58,9 +46,7 @@ ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
   for (const char* name : {"model", "component", "out"}) {
     if (given<std::string>(parsed, name).value_or("").empty()) problems.add("--", name, " is needed");
   }
-  const std::string dtype_text = parsed["dtype"].as<std::string>();
-  const std::optional<Dtype> dtype = dtype_from_name(dtype_text);
-  if (!dtype) problems.add("--dtype '", dtype_text, "' is none of float32, bfloat16, float16");
+  const std::optional<Dtype> dtype = dtype_option(parsed["dtype"].as<std::string>(), problems);
   problems.throw_if_any();
   ProbeRequest request;
   request.model = *given<std::string>(parsed, "model");
@@ -69,8 +55,10 @@ ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
   request.in = given<std::string>(parsed, "in");
   request.method = given<std::string>(parsed, "method");
   request.text = given<std::string>(parsed, "text");
-  request.max_length = whole(parsed, "max-length", problems);
-  request.steps = whole(parsed, "steps", problems);
+  if (const auto text = given<std::string>(parsed, "max-length"))
+    request.max_length = whole_number(*text, "max-length", problems);
+  if (const auto text = given<std::string>(parsed, "steps"))
+    request.steps = whole_number(*text, "steps", problems);
   problems.throw_if_any();
   request.trace = given<std::string>(parsed, "trace");
   request.dtype = *dtype;

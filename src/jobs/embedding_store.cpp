@@ -37,14 +37,21 @@ std::string seal(const std::string& key, const at::Tensor& value) {
 
 }  // namespace
 
-void sweep_embeddings(const fs::path& folder) {
+uint64_t sweep_embeddings(const fs::path& folder) {
   OwnerWatch watch(folder);
+  uint64_t bytes = 0;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     std::error_code ignored;
     const std::string owner = owner_in(at->path().filename().string());
-    if (!owner.empty() && watch.is_local(owner) && watch.is_dead(owner)) fs::remove(at->path(), ignored);
+    if (!owner.empty() && watch.is_local(owner) && watch.is_dead(owner)) {
+      fs::remove(at->path(), ignored);
+      continue;
+    }
+    const uintmax_t size = fs::file_size(at->path(), ignored);
+    if (!ignored) bytes += size;
   }
+  return bytes;
 }
 
 DiskEmbeddingStore::DiskEmbeddingStore(fs::path folder, std::string token, uint64_t most_bytes)
@@ -55,12 +62,7 @@ DiskEmbeddingStore::DiskEmbeddingStore(fs::path folder, std::string token, uint6
   if (::access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) {
     fail("cannot write into the folder of text embeddings ", folder_.string(), ": ", std::strerror(errno));
   }
-  sweep_embeddings(folder_);
-  for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
-    std::error_code ignored;
-    const uintmax_t size = fs::file_size(at->path(), ignored);
-    if (!ignored) bytes_ += size;
-  }
+  bytes_ = sweep_embeddings(folder_);
 }
 
 std::optional<at::Tensor> DiskEmbeddingStore::get(const std::string& key) {

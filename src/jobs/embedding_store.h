@@ -11,8 +11,9 @@
 
 namespace rushes {
 
-/// Removes half-written files that dead processes of this host left in a folder of embeddings.
-void sweep_embeddings(const std::filesystem::path& folder);
+/// Removes half-written files that dead processes of this host left in a folder of embeddings; gives the
+/// bytes of the files that stay.
+uint64_t sweep_embeddings(const std::filesystem::path& folder);
 
 class DiskEmbeddingStore : public EmbeddingStore {
  public:

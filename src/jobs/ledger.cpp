@@ -142,7 +142,7 @@ void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
 
 void note_folder_identity(const ResolvedJob& job, const OutputFolder& folder, const WorkPlace& work) {
   check_folder_identity(job, folder);
-  if (read_json_object(identity_path(folder)).is_object()) return;
+  if (std::filesystem::exists(identity_path(folder))) return;
   nlohmann::json first = identity(job);
   first["model_as_given"] = job.job.model;
   work.write_file(identity_path(folder), first.dump(2) + "\n");

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <map>
+#include <set>
 
 #include "base/env.h"
 #include "base/file.h"
@@ -78,18 +78,30 @@ void check_parts_writable(const Job& job, const fs::path& root) {
   problems.throw_if_any();
 }
 
+/// What lies in the folders of records and of the job's outputs and is not of their kind, as "videos/x.mp4".
+/// Ordinarily nothing, however many items there are.
+std::set<std::string> odd_entries(const Job& job, const fs::path& root) {
+  std::set<std::string> odd;
+  std::vector<std::string> outputs = outputs_of("x", job);
+  outputs.push_back("items/x");
+  for (const std::string& output : outputs) {
+    const std::string part = output.substr(0, output.find('/'));
+    const bool folders = output.back() == '/';
+    std::error_code error, ignored;
+    for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {
+      const fs::file_type type = at->status(ignored).type();  // of what a link leads to
+      const bool good = type == (folders ? fs::file_type::directory : fs::file_type::regular);
+      // A link into nothing can be replaced by a file.
+      if (!good && (folders || type != fs::file_type::not_found))
+        odd.insert(part + "/" + at->path().filename().string());
+    }
+  }
+  return odd;
+}
+
 /// Where a record or an output is to come, nothing of another kind may lie: a folder cannot be replaced by a
 /// file.
 void check_places(const ResolvedJob& job, const fs::path& root) {
-  std::map<std::string, std::map<std::string, bool>> wanted;  // folder -> name -> is it a folder?
-  for (const Item& item : job.items) {
-    wanted["items"][item.id + ".json"] = false;
-    for (const std::string& output : outputs_of(item.id, job.job)) {
-      const size_t slash = output.find('/');
-      const bool folder = output.back() == '/';
-      wanted[output.substr(0, slash)][output.substr(slash + 1, output.size() - slash - 1 - folder)] = folder;
-    }
-  }
   Problems problems;
   for (const char* own : {"job.yaml", "events.jsonl", "failed.jsonl", ".rushes/lock", ".rushes/folder.json",
                           ".rushes/manifest.json", ".rushes/restarts.json", ".rushes/fresh.json"}) {
@@ -97,17 +109,18 @@ void check_places(const ResolvedJob& job, const fs::path& root) {
     if (fs::exists(root / own, error) && !fs::is_regular_file(root / own, error))
       problems.add("output: ", (root / own).string(), " is no file; move it away");
   }
-  for (const auto& [part, names] : wanted) {
-    std::error_code error, ignored;
-    for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {
-      const auto name = names.find(at->path().filename().string());
-      if (name == names.end()) continue;
-      const fs::file_type type = at->status(ignored).type();  // of what a link leads to
-      if (type == (name->second ? fs::file_type::directory : fs::file_type::regular)) continue;
-      if (type == fs::file_type::not_found && !name->second) continue;  // a link into nothing can be replaced
-      problems.add("output: ", at->path().string(), " is no ", name->second ? "folder" : "file",
-                   "; move it away: an item's result belongs there");
-    }
+  const std::set<std::string> odd = odd_entries(job.job, root);
+  const auto check = [&](std::string place) {
+    const bool folder = place.back() == '/';
+    if (folder) place.pop_back();
+    if (odd.count(place) == 0) return;
+    problems.add("output: ", (root / place).string(), " is no ", folder ? "folder" : "file",
+                 "; move it away: an item's result belongs there");
+  };
+  for (size_t i = 0; i < job.items.size() && !odd.empty(); ++i) {
+    check(str("items/", job.items[i].id, ".json"));
+    for (const std::string& output : outputs_of(job.items[i].id, job.job))
+      check(output);
   }
   problems.throw_if_any();
 }

@@ -24,19 +24,6 @@ bool contains(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
 
-/// Calls `line_done(text, number)` for each line, without its LF or CRLF, until there are problems enough.
-template <class LineDone>
-void each_line(std::string_view text, const Problems& problems, LineDone line_done) {
-  int64_t number = 1;
-  for (size_t start = 0; start < text.size() && problems.list().size() <= kMaxProblems; ++number) {
-    const size_t end = std::min(text.find('\n', start), text.size());
-    std::string_view line = text.substr(start, end - start);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    line_done(line, number);
-    start = end + 1;
-  }
-}
-
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\v\f") == std::string_view::npos;
 }
@@ -53,6 +40,8 @@ class RowReader {
   std::vector<PromptRow> take() { return std::move(rows_); }
   const std::string& document() const { return document_; }
   Problems& problems() { return problems_; }
+  /// So much is wrong that reading on tells nothing new.
+  bool full() const { return problems_.list().size() > kMaxProblems; }
 
   /// Notes lines that are no UTF-8 text; false: skip this one.
   bool is_text(std::string_view line, int64_t number) {
@@ -134,14 +123,27 @@ class RowReader {
   std::vector<PromptRow> rows_;
 };
 
+/// Calls `line_done(text, number)` for each line, without its LF or CRLF, until there are problems enough.
+template <class LineDone>
+void each_line(std::string_view text, const RowReader& rows, LineDone line_done) {
+  int64_t number = 1;
+  for (size_t start = 0; start < text.size() && !rows.full(); ++number) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    std::string_view line = text.substr(start, end - start);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line_done(line, number);
+    start = end + 1;
+  }
+}
+
 void read_txt(std::string_view text, RowReader& rows) {
-  each_line(text, rows.problems(), [&](std::string_view line, int64_t number) {
+  each_line(text, rows, [&](std::string_view line, int64_t number) {
     if (!is_blank(line) && rows.is_text(line, number)) rows.add_text(std::string(line), number);
   });
 }
 
 void read_jsonl(std::string_view text, RowReader& rows) {
-  each_line(text, rows.problems(), [&](std::string_view line, int64_t number) {
+  each_line(text, rows, [&](std::string_view line, int64_t number) {
     if (is_blank(line) || !rows.is_text(line, number)) return;
     if (line.size() > kMaxLineBytes)
       return rows.problems().add(rows.document(), ":", number, ": has ", line.size(), " bytes; at most ",
@@ -189,7 +191,7 @@ void read_csv(std::string_view text, RowReader& rows) {
                         shortened(join(header, ", "), 200));
     return;
   }
-  for (size_t i = 1; i < table.size() && rows.problems().list().size() <= kMaxProblems; ++i) {
+  for (size_t i = 1; i < table.size() && !rows.full(); ++i) {
     const CsvRow& row = table[i];
     if (row.cells.size() != header.size()) {
       rows.problems().add(name, ":", row.line, ": ", row.cells.size(), " cells; the header has ",
@@ -215,7 +217,7 @@ void read_list(const Value& list, RowReader& rows) {
     return;
   }
   for (const Value& item : list.items) {
-    if (rows.problems().list().size() <= kMaxProblems) rows.add(item);
+    if (!rows.full()) rows.add(item);
   }
 }
 

@@ -1,15 +1,9 @@
 // spiece.model. First byte: the length of a text to encode, which follows; then the file.
 
-#include "base/log.h"
 #include "models/tokenizers/t5.h"
 #include "tokenize.h"
 
 using namespace rushes;
-
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  log_setup(0, 1, LogLevel::error);
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string bytes = fuzz::text_of(data, size);

@@ -1,16 +1,10 @@
 // A tokenizer's JSON files. First byte odd: T5Tokenizer, even: as tokenizer.json says. Then, apart by NUL: a
 // text to encode, tokenizer.json, tokenizer_config.json, special_tokens_map.json.
 
-#include "base/log.h"
 #include "models/tokenizers/t5.h"
 #include "tokenize.h"
 
 using namespace rushes;
-
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  log_setup(0, 1, LogLevel::error);
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string bytes = fuzz::text_of(data, size);

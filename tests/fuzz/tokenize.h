@@ -1,6 +1,7 @@
 #pragma once
-// A tokenizer that its files made, tried on a text.
+// For targets that make a tokenizer of files and try it on a text; each is one source file.
 
+#include "base/log.h"
 #include "fuzz.h"
 #include "models/interfaces.h"
 
@@ -19,3 +20,9 @@ inline void tokenize(const Tokenizer& tokenizer, const std::string& text) {
 }
 
 }  // namespace rushes::fuzz
+
+/// What a tokenizer says of differences would be a line each run.
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  rushes::log_setup(0, 1, rushes::LogLevel::error);
+  return 0;
+}
