@@ -35,6 +35,22 @@ add_library(torch_cpu_all INTERFACE)
 target_link_libraries(torch_cpu_all INTERFACE torch_headers torch::torch_cpu torch::c10)
 add_library(torch::cpu ALIAS torch_cpu_all)
 
+# at::parallel_for is a template of ATen's headers: compiled without OpenMP, its loops are serial without a word. It has
+# to run on the very OpenMP runtime that torch was linked with, a second one would bring threads of its own.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  file(GLOB torch_gomp "${RUSHES_TORCH_DIR}/lib/libgomp*.so*")
+  list(LENGTH torch_gomp torch_gomp_count)
+  target_compile_options(torch_cpu_all INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  if(torch_gomp_count EQUAL 1)
+    add_library(torch::gomp SHARED IMPORTED GLOBAL)
+    set_target_properties(torch::gomp PROPERTIES IMPORTED_LOCATION "${torch_gomp}" IMPORTED_NO_SONAME OFF)
+    target_link_libraries(torch_cpu_all INTERFACE torch::gomp)
+  else()
+    find_package(OpenMP REQUIRED COMPONENTS CXX)  # a LibTorch that was built for this system's
+    target_link_libraries(torch_cpu_all INTERFACE OpenMP::OpenMP_CXX)
+  endif()
+endif()
+
 # The wheels' own libraries (libcudart, libcupti, libcudnn, ...) lie beside torch; torch's RPATH finds them at run
 # time, and the linker needs to be told the same places.
 file(GLOB torch_nvidia_libs "${RUSHES_TORCH_DIR}/../nvidia/*/lib")

@@ -202,4 +202,4 @@ def case_of(misfit):
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "2")
-    sys.exit(run_cases([case_of(misfit) for misfit in MISFITS], seed=20251121))
+    sys.exit(run_cases([case_of(misfit) for misfit in MISFITS], nightly=1))

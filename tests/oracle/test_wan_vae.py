@@ -71,16 +71,19 @@ def case(rng, folder):
     compare("logvar", got["logvar"], latents.logvar)
 
     ours = run_probe(folder / "model", "vae", {"z": z}, method="decode", dtype="bfloat16")["sample"]
-    less_exact("decode", ours - video, half_video - video)
+    about_as_exact("decode", ours, half_video, video)
     ours = run_probe(folder / "model", "vae", {"x": x}, method="encode", dtype="bfloat16")["mean"]
-    less_exact("mean", ours - latents.mean, half_latents.mean - latents.mean)
+    about_as_exact("mean", ours, half_latents.mean, latents.mean)
     refusals(folder, z)
 
 
-def less_exact(name, ours, theirs):
-    print(f"  bfloat16 {name}: off by {rms(ours):.2e} rms where diffusers is by {rms(theirs):.2e}")
-    limit = 1.5 if ours.numel() >= 2000 else 2.5
-    expect(rms(ours) <= limit * rms(theirs) + 1e-4, f"bfloat16 {name}: ours is less exact")
+def about_as_exact(name, ours, theirs, exact):
+    """In bfloat16: no further from float32 than diffusers is. A handful of values is too few to compare errors by; for
+    them 3 % of the values' own size are let pass, eight roundings of bfloat16."""
+    own, other = rms(ours - exact), rms(theirs - exact)
+    print(f"  bfloat16 {name}: off by {own:.2e} rms where diffusers is by {other:.2e}")
+    limit = 1.5 * other if exact.numel() >= 2000 else max(2.5 * other, 0.03 * rms(exact))
+    expect(own <= limit + 1e-4, f"bfloat16 {name}: ours is less exact")
 
 
 def refusals(folder, z):

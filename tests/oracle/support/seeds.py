@@ -31,20 +31,22 @@ class Rng(random.Random):
         return self.random() < probability
 
 
-def run_cases(case, count=None, name=None, seed=None):
+def run_cases(case, count=None, name=None, seed=20251121, nightly=4):
     """Calls case(rng, folder) `count` times, each with random numbers and an empty folder of its own. `case` may be a
     list: each of them once, and the last one again where more are asked for.
 
-    ORACLE_SEED chooses the cases (default: `seed`, else a new one each run), ORACLE_CASE runs one of them only,
-    ORACLE_COUNT another number of them. Returns the exit code: 1 if any failed, each named with what repeats it.
+    ORACLE_SEED chooses the cases (default: `seed`, the same each run, so that no change is judged by the draw), ORACLE_CASE
+    runs one of them only, ORACLE_COUNT another number of them. With RUSHES_NIGHTLY the seed is new each run and there are
+    `nightly` times as many cases. Returns the exit code: 1 if any failed, each named with what repeats it.
     """
     program = name or pathlib.Path(sys.argv[0]).name
     cases = case if isinstance(case, list) else [case]
-    if seed is None:
-        seed = int.from_bytes(os.urandom(4), "little")
+    count = count or len(cases)
+    if os.environ.get("RUSHES_NIGHTLY"):
+        seed, count = int.from_bytes(os.urandom(4), "little"), nightly * count
     seed = int(os.environ.get("ORACLE_SEED") or seed)
     only = os.environ.get("ORACLE_CASE")
-    numbers = [int(only)] if only else range(int(os.environ.get("ORACLE_COUNT") or count or len(cases)))
+    numbers = [int(only)] if only else range(int(os.environ.get("ORACLE_COUNT") or count))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 2))
     print(f"{program}: ORACLE_SEED={seed}", flush=True)
     failed = []

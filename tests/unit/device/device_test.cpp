@@ -5,6 +5,9 @@
 #include <sched.h>
 
 #include <catch2/catch.hpp>
+#include <mutex>
+#include <set>
+#include <thread>
 
 #include "base/error.h"
 #include "support/devices.h"
@@ -58,6 +61,20 @@ TEST_CASE("ranks of a node go round its GPUs", "[gpu]") {
   const at::Device device = pick_device(DeviceKind::cuda, 0);
   const at::Tensor held = at::ones({1 << 20}, at::TensorOptions().device(device));
   CHECK(peak_memory(device) >= held.numel() * 4);
+}
+
+TEST_CASE("loops of our own are shared by all threads") {
+  // ATen's parallel_for is a template that is serial wherever it is compiled without OpenMP.
+  const int before = at::get_num_threads();
+  set_threads(3);
+  std::mutex mutex;
+  std::set<std::thread::id> seen;
+  at::parallel_for(0, 3, 1, [&](int64_t, int64_t) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    seen.insert(std::this_thread::get_id());
+  });
+  CHECK(seen.size() == 3);
+  set_threads(before);
 }
 
 TEST_CASE("threads and peak memory") {
