@@ -13,9 +13,7 @@ if(RUSHES_FUZZ)
   # A finding ends the program; a precompiled header without its time of day is one that ccache knows again.
   target_compile_options(rushes_flags INTERFACE -fno-sanitize-recover=all "SHELL:-Xclang -fno-pch-timestamp")
 endif()
-if(RUSHES_CUDA)
-  target_compile_definitions(rushes_flags INTERFACE RUSHES_WITH_CUDA=1)
-endif()
+target_compile_definitions(rushes_flags INTERFACE RUSHES_WITH_CUDA=$<BOOL:${RUSHES_CUDA}>)
 
 # rushes_room(<name> DIR <folder> [TORCH] [DEPS targets...]): every .cpp directly in DIR (and in SUBDIRS).
 function(rushes_room name)
@@ -50,6 +48,13 @@ function(rushes_torch_pch target)
   endif()
 endfunction()
 
+# A program that calls kernels without being started by src/main.cpp: the CUDA half is linked, whatever the machine.
+function(rushes_link_cuda target)
+  if(RUSHES_CUDA)
+    target_link_libraries(${target} PRIVATE "-Wl,--no-as-needed" rushes_cuda torch::cuda "-Wl,--as-needed")
+  endif()
+endfunction()
+
 # rushes_tests(<room> [DRIVER] LINK targets...): every tests/unit/<room>/*_test.cpp in one program, one CTest test.
 # DRIVER: the program is only driven by other tests and holds none of its own.
 function(rushes_tests room)
@@ -62,6 +67,7 @@ function(rushes_tests room)
   target_link_libraries(unit-${room} PRIVATE rushes_test_main ${ARG_LINK})
   if(ARG_TORCH)
     rushes_torch_pch(unit-${room})
+    rushes_link_cuda(unit-${room})
   endif()
   if(ARG_DRIVER)
     return()

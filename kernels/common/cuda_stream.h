@@ -1,5 +1,5 @@
 #pragma once
-// From a tensor's device to the stream its kernels are queued on. CUDA builds only.
+// From a tensor's device to the stream its kernels are queued on.
 
 #include <c10/core/Device.h>
 
@@ -8,7 +8,8 @@
 namespace rushes {
 
 /// Makes `device` current and hands `launch` its current stream (a cudaStream_t). `launch` answers with a
-/// cudaError_t; what is no success is an InternalError that names the kernel. Does not wait for the kernel.
+/// cudaError_t; what is no success is an InternalError that names the kernel. So is a call where
+/// librushes_cuda.so is not loaded. Does not wait for the kernel.
 void launch_on_stream(at::Device device, const char* kernel, const std::function<int(void* stream)>& launch);
 
 }  // namespace rushes

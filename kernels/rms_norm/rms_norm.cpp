@@ -4,9 +4,7 @@
 #include "kernels/common/tensor_rows.h"
 #include "kernels/rms_norm/rms_norm_launch.h"
 
-#ifdef RUSHES_WITH_CUDA
 #include "kernels/common/cuda_stream.h"
-#endif
 
 namespace rushes {
 namespace {
@@ -45,10 +43,8 @@ void launch(const Rows& x, const Rows& y, const at::Tensor& weight, double eps, 
       .round_before_weight = rounding == RmsNormRounding::before_weight,
   };
   if (x.device.is_cpu()) return rms_norm_cpu(task);
-#ifdef RUSHES_WITH_CUDA
   if (x.device.is_cuda())
     return launch_on_stream(x.device, "rms_norm", [&](void* stream) { return rms_norm_cuda(task, stream); });
-#endif
   throw InternalError(rushes::str("rms_norm does not run on ", x.device));
 }
 

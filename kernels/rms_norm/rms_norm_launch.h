@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "device/cuda_part.h"
 #include "kernels/common/number_format.h"
 
 namespace rushes {
@@ -22,6 +23,6 @@ struct RmsNormTask {
 void rms_norm_cpu(const RmsNormTask& task);
 
 /// Queues the kernel on `stream` (a cudaStream_t). Returns cudaGetLastError's number: 0 is success.
-int rms_norm_cuda(const RmsNormTask& task, void* stream);
+RUSHES_CUDA_PART int rms_norm_cuda(const RmsNormTask& task, void* stream);
 
 }  // namespace rushes

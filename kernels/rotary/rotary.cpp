@@ -4,9 +4,7 @@
 #include "kernels/common/tensor_rows.h"
 #include "kernels/rotary/rotary_launch.h"
 
-#ifdef RUSHES_WITH_CUDA
 #include "kernels/common/cuda_stream.h"
-#endif
 
 namespace rushes {
 namespace {
@@ -43,11 +41,9 @@ void launch(const at::Tensor& x, at::Tensor& y, const at::Tensor& cos, const at:
       .format = *number_format(x.scalar_type()),
   };
   if (x.is_cpu()) return rotary_cpu(task);
-#ifdef RUSHES_WITH_CUDA
   if (x.is_cuda()) {
     return launch_on_stream(x.device(), "rotary", [&](void* stream) { return rotary_cuda(task, stream); });
   }
-#endif
   throw InternalError(rushes::str("rotary does not run on ", x.device()));
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "device/cuda_part.h"
 #include "kernels/common/number_format.h"
 
 namespace rushes {
@@ -23,6 +24,6 @@ struct RotaryTask {
 void rotary_cpu(const RotaryTask& task);
 
 /// Queues the kernel on `stream` (a cudaStream_t). Returns cudaGetLastError's number: 0 is success.
-int rotary_cuda(const RotaryTask& task, void* stream);
+RUSHES_CUDA_PART int rotary_cuda(const RotaryTask& task, void* stream);
 
 }  // namespace rushes

@@ -1,12 +1,8 @@
 #include "device/blas_threads.h"
 
 #include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <string>
-
-#include "base/env.h"
 
 // Exported by libtorch_cpu where it has MKL (Intel oneMKL reference, "mkl_set_num_threads_local": gives the
 // number before; 0 means the global setting).
@@ -24,16 +20,6 @@ int set_local(int count) {
 void make_blas_reproducible() {
   // "Conditional numerical reproducibility" in Intel's reference; the one variable that is written, not read.
   ::setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
-}
-
-void shorten_thread_spins(char** argv) {
-  if (!env(EnvVar::gomp_spincount).empty() || !env(EnvVar::omp_wait_policy).empty()) return;
-  // By its own path, so that process lists show its name.
-  char path[4096] = {};
-  if (::readlink("/proc/self/exe", path, sizeof path - 1) <= 0) return;
-  const auto name = [](const std::string& file) { return file.substr(file.rfind('/') + 1); };
-  if (name(path) != name(argv[0])) return;  // started through a loader
-  if (::setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/1) == 0) ::execv(path, argv);
 }
 
 SingleThreadBlas::SingleThreadBlas() : before_(set_local(1)) {}

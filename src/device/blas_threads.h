@@ -7,15 +7,9 @@
 
 namespace rushes {
 
-/// Asks for the strict mode, unless MKL_CBWR is set already. Before the process's first matrix product: MKL
-/// reads the variable once.
+/// Asks for the strict mode, unless MKL_CBWR is set already, as main.cpp does for the program. Before the
+/// process's first matrix product: MKL reads the variable once.
 void make_blas_reproducible();
-
-/// LibTorch's OpenMP threads (GNU libgomp) wait for work by spinning for milliseconds: beside one other busy
-/// process that made a batch of small clips three times slower. libgomp reads how long when it is loaded, so
-/// this sets GOMP_SPINCOUNT and starts the program anew, unless it or OMP_WAIT_POLICY is set already.
-/// Call it first in main; where the program cannot be started anew it returns.
-void shorten_thread_spins(char** argv);
 
 /// While it lives, MKL calls of this thread use one thread. Does nothing where LibTorch has no MKL.
 class SingleThreadBlas {

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "device/blas_threads.h"
-#include "device/cuda.h"
+#include "device/cuda_library.h"
 
 namespace rushes {
 namespace {
@@ -58,6 +58,14 @@ std::vector<std::string> speed_flags() {
   return found;
 }
 
+CudaDevices cuda_devices() {
+  if (list_cuda_devices != nullptr) return list_cuda_devices();
+  if (!RUSHES_WITH_CUDA) return {{}, "this build has no CUDA (it was configured without the CUDA toolkit)"};
+  return {
+      {},
+      "this machine has no NVIDIA driver (there is no /dev/nvidiactl), or librushes_cuda.so did not load"};
+}
+
 }  // namespace
 
 DeviceInfo device_info() {
@@ -98,7 +106,7 @@ void set_threads(int count) {
 }
 
 int64_t peak_memory(at::Device device) {
-  if (device.is_cuda()) return cuda_peak_memory(device);
+  if (device.is_cuda()) return cuda_allocated_peak == nullptr ? 0 : cuda_allocated_peak(device);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return int64_t{usage.ru_maxrss} * 1024;

@@ -1,17 +1,14 @@
-// The one file of this room that names CUDA.
-#include "device/cuda.h"
-
-#include "base/error.h"
-
-#ifdef RUSHES_WITH_CUDA
+// librushes_cuda.so but for the kernels: the one file of this room that names CUDA.
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
-#include <sstream>
+#include "device/cuda_library.h"
 
 namespace rushes {
 
-CudaDevices cuda_devices() {
+CudaDevices list_cuda_devices() {
   CudaDevices result;
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -43,7 +40,7 @@ CudaDevices cuda_devices() {
   return result;
 }
 
-int64_t cuda_peak_memory(at::Device device) {
+int64_t cuda_allocated_peak(at::Device device) {
   if (!c10::cuda::CUDACachingAllocator::get()->initialized()) return 0;  // nothing was ever allocated
   return c10::cuda::CUDACachingAllocator::getDeviceStats(device.index() < 0 ? c10::DeviceIndex{0}
                                                                             : device.index())
@@ -51,18 +48,11 @@ int64_t cuda_peak_memory(at::Device device) {
       .peak;
 }
 
-}  // namespace rushes
-#else
-
-namespace rushes {
-
-CudaDevices cuda_devices() {
-  return {{}, "this build has no CUDA (it was configured without the CUDA toolkit)"};
-}
-
-int64_t cuda_peak_memory(at::Device) {
-  return 0;
+const char* launch_on_cuda_stream(at::Device device, const std::function<int(void* stream)>& launch) {
+  const c10::cuda::CUDAGuard guard(device);
+  const auto error =
+      static_cast<cudaError_t>(launch(c10::cuda::getCurrentCUDAStream(device.index()).stream()));
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
 }  // namespace rushes
-#endif
