@@ -2,30 +2,56 @@
 
 #include "base/error.h"
 #include "kernels/linear/linear_cpu.h"
+#include "kernels/linear/linear_panels.h"
 
 namespace rushes {
 namespace {
 
-void check(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  RUSHES_CHECK(x.dim() >= 1 && weight.dim() == 2 && x.size(-1) == weight.size(1), "x ", x.sizes(),
-               ", weight ", weight.sizes());
-  RUSHES_CHECK(x.scalar_type() == weight.scalar_type() && x.device() == weight.device(), "x ", x.toString(),
-               " on ", x.device(), ", weight ", weight.toString(), " on ", weight.device());
+void check(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias) {
+  RUSHES_CHECK(x.dim() >= 1 && x.size(-1) == weight.in(), "x ", x.sizes(), ", weight [", weight.out(), ", ",
+               weight.in(), "]");
+  RUSHES_CHECK(x.scalar_type() == weight.dtype() && x.device() == weight.device(), "x ", x.toString(), " on ",
+               x.device(), ", weight ", weight.dtype(), " on ", weight.device());
   if (!bias.defined()) return;
-  RUSHES_CHECK(bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.scalar_type() == x.scalar_type(),
-               "bias ", bias.sizes(), ", weight ", weight.sizes());
+  RUSHES_CHECK(bias.dim() == 1 && bias.size(0) == weight.out() && bias.scalar_type() == x.scalar_type(),
+               "bias ", bias.sizes(), ", weight [", weight.out(), ", ", weight.in(), "]");
 }
 
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+LinearWeight::LinearWeight(const at::Tensor& weight)
+    : dtype_(weight.scalar_type()), device_(weight.device()) {
+  RUSHES_CHECK(weight.dim() == 2, "weight ", weight.sizes());
+  out_ = weight.size(0);
+  in_ = weight.size(1);
+  // A parameter that was missing has a shape and no memory (weights/tensor_loader.h).
+  const bool real = weight.device().is_cpu() && weight.numel() > 0 && weight.is_non_overlapping_and_dense();
+  if (real && can_pack_panels(dtype_, in_)) {
+    panels_ = pack_panels(weight);
+  } else {
+    plain_ = weight;
+  }
+}
+
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias) {
   check(x, weight, bias);
-  if (!x.device().is_cpu() || x.numel() == 0 || weight.numel() == 0) return linear_reference(x, weight, bias);
+  const bool empty = x.numel() == 0 || weight.in() == 0 || weight.out() == 0;
+  if (!x.device().is_cpu() || empty) {
+    RUSHES_CHECK(weight.plain().defined() || x.numel() == 0, "x ", x.sizes());
+    if (weight.plain().defined()) return linear_reference(x, weight.plain(), bias);
+  }
   std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = weight.size(0);
-  at::Tensor y = at::empty({x.numel() / x.size(-1), weight.size(0)}, x.options());
-  linear_cpu(x.reshape({-1, x.size(-1)}), weight, bias, y);
-  return y.view(shape);
+  shape.back() = weight.out();
+  at::Tensor y = at::empty(shape, x.options());
+  if (empty) return y;
+  const at::Tensor rows = x.reshape({-1, weight.in()});
+  at::Tensor flat = y.view({-1, weight.out()});
+  if (weight.panels().defined()) {
+    linear_panels(rows, weight.panels(), bias, flat);
+  } else {
+    linear_cpu(rows, weight.plain(), bias, flat);
+  }
+  return y;
 }
 
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

@@ -1,21 +1,45 @@
 #pragma once
 // y = x W^T + b, the same bits for any number of threads.
 //
-// On the CPU the product is cut into tiles whose sizes depend on the problem alone; each tile is one
-// single-threaded GEMM (MKL for float32, oneDNN for bfloat16 and float16), and threads share the tiles out.
-// On CUDA it is ATen's.
+// On the CPU, weights of float32 and bfloat16 are packed once into panels of 64 columns and multiplied by
+// oneDNN's micro-kernel (kernels/common/brgemm.h). Where that does not run, and for other formats, the
+// product is cut into tiles whose sizes depend on the problem alone; each tile is one single-threaded GEMM of
+// ATen's (MKL, oneDNN). Threads share tiles out either way. On CUDA it is ATen's.
 
 #include <ATen/ATen.h>
 
 namespace rushes {
 
-/// x: [..., in], weight: [out, in], bias: [out] or undefined; one dtype, one device -> [..., out].
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// A weight as linear() wants it on its device: made once, used often.
+class LinearWeight {
+ public:
+  LinearWeight() = default;
+  /// weight: [out, in], floating point. Where panels are made `weight` itself is not kept.
+  explicit LinearWeight(const at::Tensor& weight);
 
-/// The definition, by ATen.
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  at::ScalarType dtype() const { return dtype_; }
+  at::Device device() const { return device_; }
+  /// One of the two is defined.
+  const at::Tensor& plain() const { return plain_; }
+  const at::Tensor& panels() const { return panels_; }
+
+ private:
+  int64_t in_ = 0, out_ = 0;
+  at::ScalarType dtype_ = at::kFloat;
+  at::Device device_ = at::kCPU;
+  at::Tensor plain_;   // [out, in]
+  at::Tensor panels_;  // see linear_panels.h
+};
+
+/// x: [..., in], bias: [out] or undefined; of the weight's dtype and device -> [..., out].
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias);
+
+/// The definition, by ATen. weight: [out, in].
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// Rows and columns of y that one GEMM makes.
+/// Rows and columns of y that one GEMM makes where there are no panels.
 struct LinearTile {
   int64_t rows = 0, columns = 0;
 };

@@ -11,13 +11,14 @@ BenchRow measure(at::Device device, at::ScalarType dtype, int64_t rows, int64_t 
   const auto options = at::TensorOptions().device(device).dtype(dtype);
   const at::Tensor x = at::randn({rows, in}, options), bias = at::randn({out}, options);
   const at::Tensor weight = at::randn({out, in}, options).mul_(0.02);
-  const at::Tensor y = linear(x, weight, bias), expected = linear_reference(x, weight, bias);
+  const LinearWeight packed(weight);
+  const at::Tensor y = linear(x, packed, bias), expected = linear_reference(x, weight, bias);
   const double worst = (y.to(at::kFloat) - expected.to(at::kFloat)).abs().max().item<double>();
   const double allowed = expected.abs().max().item<double>() * (dtype == at::kFloat ? 1e-5 : 1e-2);
   if (!(worst <= allowed)) fail("linear ", dtype, " is off by ", worst, ", more than ", allowed);
   const double bytes = static_cast<double>(x.nbytes() + weight.nbytes() + y.nbytes());
   return bench_beside(
-      device, rushes::str(rows, " x ", in, " -> ", out, " ", dtype), bytes, [&] { linear(x, weight, bias); },
+      device, rushes::str(rows, " x ", in, " -> ", out, " ", dtype), bytes, [&] { linear(x, packed, bias); },
       [&] { linear_reference(x, weight, bias); });
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kernels/flash_attention/flash_attention.h"
 
 namespace rushes {
 namespace {
@@ -77,14 +78,10 @@ at::Tensor attend(const AttentionInput& in, const StepContext& context) {
     return at::zeros({in.q.size(0), in.q.size(1), in.q.size(2), in.v.size(3)}, in.q.options());
   }
   const double scale = in.scale.value_or(1.0 / std::sqrt(static_cast<double>(in.q.size(3))));
-  switch (context.attention) {
-    case AttentionBackend::reference:
-      return attend_reference(in, scale);
-    case AttentionBackend::automatic:
-    case AttentionBackend::sdpa:
-      return attend_sdpa(in, scale);
-  }
-  throw InternalError("no such attention backend");
+  if (context.attention == AttentionBackend::reference) return attend_reference(in, scale);
+  const bool flash = context.attention != AttentionBackend::sdpa && !in.bias && scale > 0;
+  if (flash && can_flash_attention(in.q)) return flash_attention(in.q, in.k, in.v, scale);
+  return attend_sdpa(in, scale);
 }
 
 }  // namespace rushes

@@ -22,8 +22,9 @@ struct AttentionInput {
 /// (Vaswani et al., arXiv 1706.03762, eq. 1). q, k, v share dtype, device, batch and heads and may be any
 /// strided views; a boolean bias means "attend here". The result may be a transposed view. Without keys it is
 /// zero. Backend `reference` computes in float32 (float64 for float64 inputs), in slices of queries, so that
-/// the scores of a long sequence fit. Backend `sdpa` rounds a floating bias to q's dtype (but float32 on
-/// the CPU).
+/// the scores of a long sequence fit. Backends `flash` and `automatic` are our own kernel where it takes the
+/// inputs (kernels/flash_attention) and sdpa elsewhere. Backend `sdpa` rounds a floating bias to q's dtype
+/// (but float32 on the CPU).
 at::Tensor attend(const AttentionInput& input, const StepContext& context);
 
 }  // namespace rushes

@@ -31,8 +31,8 @@ class Trace {
 };
 
 /// Who computes attention: `reference` is a plain softmax in float32 (float64 for float64 inputs), `sdpa` is
-/// ATen's scaled_dot_product_attention, `automatic` picks the fastest that can (today always sdpa).
-enum class AttentionBackend { automatic, reference, sdpa };
+/// ATen's scaled_dot_product_attention, `flash` our own kernel (CPU), `automatic` the fastest that can.
+enum class AttentionBackend { automatic, reference, sdpa, flash };
 
 /// What a model keeps from step to step of one clip: values made of conditions that stay the same (text,
 /// image), by those very tensors. Whoever owns the memo leaves the tensors he passes unchanged while it

@@ -152,9 +152,10 @@ const Fields<JobFile>& job_fields() {
       override_section(),
       section_field("parallel", &J::parallel, parallel_fields, "ranks along each axis"),
       section_field("precision", &J::precision, precision_fields, "number format of each part"),
-      choice_field<J, std::string>("attention", &J::attention,
-                                   {{"auto", "auto"}, {"reference", "reference"}, {"sdpa", "sdpa"}},
-                                   "attention backend"),
+      choice_field<J, std::string>(
+          "attention", &J::attention,
+          {{"auto", "auto"}, {"flash", "flash"}, {"reference", "reference"}, {"sdpa", "sdpa"}},
+          "attention backend"),
       choice_field<J, DeviceKind>(
           "device", &J::device,
           {{"auto", DeviceKind::automatic}, {"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}},

@@ -55,7 +55,11 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
   options.transformer = job.precision.transformer.value_or(usual);
   options.vae = job.precision.vae.value_or(Dtype::float32);
   options.text_encoder = job.precision.text_encoder.value_or(usual);
-  options.attention = job.attention == "reference" ? AttentionBackend::reference : AttentionBackend::sdpa;
+  options.attention = job.attention == "reference" ? AttentionBackend::reference
+                      : job.attention == "sdpa"    ? AttentionBackend::sdpa
+                      : job.attention == "flash"   ? AttentionBackend::flash
+                      : cuda                       ? AttentionBackend::sdpa
+                                                   : AttentionBackend::flash;
   return options;
 }
 
@@ -96,7 +100,9 @@ std::string fill_output(const JobFile& job, const std::filesystem::path& file, c
 JobFile with_options(JobFile job, const PipelineOptions& options) {
   job.device = options.device.is_cuda() ? DeviceKind::cuda : DeviceKind::cpu;
   job.precision = {options.transformer, options.vae, options.text_encoder};
-  job.attention = options.attention == AttentionBackend::reference ? "reference" : "sdpa";
+  job.attention = options.attention == AttentionBackend::reference ? "reference"
+                  : options.attention == AttentionBackend::flash   ? "flash"
+                                                                   : "sdpa";
   return job;
 }
 

@@ -14,7 +14,8 @@
 namespace rushes {
 
 /// Device: `auto` is cuda where there is a GPU. Precision: CPU float32; CUDA bfloat16 with VAE float32.
-/// Attention: `auto` is sdpa. Notes a device that is not here, unless `device_elsewhere`.
+/// Attention: `auto` is flash on the CPU, sdpa on a GPU. Notes a device that is not here, unless
+/// `device_elsewhere`.
 PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const std::string& where,
                                 Problems& problems);
 

@@ -1,7 +1,5 @@
 #include "nn/linear.h"
 
-#include "kernels/linear/linear.h"
-
 namespace rushes {
 
 Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool bias,
@@ -11,7 +9,7 @@ Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  return linear(x.to(weight_.scalar_type()), weight_, bias_);
+  return linear(x.to(weight_.dtype()), weight_, bias_);
 }
 
 }  // namespace rushes

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "kernels/linear/linear.h"
 #include "weights/tensor_loader.h"
 
 namespace rushes {
@@ -18,14 +19,15 @@ class Linear {
   Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool bias = true,
          std::optional<at::ScalarType> dtype = {});
   /// Of parameters that are already there: weight [out, in]; bias [out], or undefined.
-  Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
+  Linear(const at::Tensor& weight, at::Tensor bias) : weight_(weight), bias_(std::move(bias)) {}
 
   /// x: [..., in] -> [..., out]; computed in the weight's dtype (x is cast to it).
   at::Tensor forward(const at::Tensor& x) const;
-  at::ScalarType dtype() const { return weight_.scalar_type(); }
+  at::ScalarType dtype() const { return weight_.dtype(); }
 
  private:
-  at::Tensor weight_, bias_;
+  LinearWeight weight_;
+  at::Tensor bias_;
 };
 
 }  // namespace rushes

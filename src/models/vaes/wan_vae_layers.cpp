@@ -6,7 +6,6 @@
 
 #include "attention/attention.h"
 #include "base/error.h"
-#include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace rushes {
@@ -46,14 +45,16 @@ WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& sha
   bias_ = loader.take(name + ".bias", {shape.out});
   if (shape.planar) weight_ = weight_.unsqueeze(2);
   pointwise_ = k[0] * k[1] * k[2] == 1;
-  if (pointwise_)
-    weight_ = weight_.reshape({shape.out, shape.in});
-  else if (weight_.is_non_overlapping_and_dense())  // a missing one has no memory to lay out
+  if (pointwise_) {
+    dense_ = LinearWeight(weight_.reshape({shape.out, shape.in}));
+    weight_.reset();
+  } else if (weight_.is_non_overlapping_and_dense()) {  // a missing one has no memory to lay out
     weight_ = weight_.contiguous(at::MemoryFormat::ChannelsLast3d);
+  }
 }
 
 at::Tensor WanConv::forward(const at::Tensor& x) const {
-  if (pointwise_) return linear(x, weight_, bias_);
+  if (pointwise_) return linear(x, dense_, bias_);
   const at::Tensor input = as_ncthw(x);
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.

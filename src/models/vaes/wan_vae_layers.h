@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/step_context.h"
+#include "kernels/linear/linear.h"
 #include "weights/tensor_loader.h"
 
 namespace rushes {
@@ -59,6 +60,7 @@ class WanConv {
 
  private:
   at::Tensor weight_, bias_;
+  LinearWeight dense_;  // where pointwise, instead of weight_
   std::vector<int64_t> stride_, padding_;
   bool pointwise_ = false;  // 1 x 1 x 1: a matrix product
 };

@@ -54,8 +54,8 @@ TEST_CASE("every backend is softmax(qk)v, with bias, mask, scale and odd sizes")
   };
   for (const Row& row :
        {Row{at::kDouble, 1e-12}, Row{at::kFloat, 2e-6}, Row{at::kBFloat16, 2e-2}, Row{at::kHalf, 3e-3}}) {
-    for (const auto backend :
-         {AttentionBackend::automatic, AttentionBackend::reference, AttentionBackend::sdpa}) {
+    for (const auto backend : {AttentionBackend::automatic, AttentionBackend::reference,
+                               AttentionBackend::sdpa, AttentionBackend::flash}) {
       for (const int kind : {0, 1, 2, 3, 4}) {
         AttentionInput in = draw(2, 7, 13, 3, 10, kind == 4 ? 6 : 10, row.dtype);
         if (kind == 1) in.bias = at::randn({3, 7, 13});
@@ -78,7 +78,7 @@ TEST_CASE("attention reads strided views, and no keys give zero") {
   const at::Tensor packed = at::randn({2, 9, 3 * 4 * 8});
   const auto part = [&](int64_t i) { return packed.narrow(2, i * 32, 32).unflatten(2, {4, 8}); };
   const AttentionInput in{part(0), part(1), part(2), {}, {}};
-  for (const auto backend : {AttentionBackend::reference, AttentionBackend::sdpa}) {
+  for (const auto backend : {AttentionBackend::reference, AttentionBackend::sdpa, AttentionBackend::flash}) {
     StepContext context;
     context.attention = backend;
     CHECK(worst(attend(in, context), by_definition(in)) < 2e-6);

@@ -127,7 +127,7 @@ TEST_CASE("resolution: number formats follow the device") {
   PipelineOptions options = resolve_options(job, false, "f:1", problems);
   CHECK(options.device.is_cpu());
   CHECK(options.transformer == Dtype::float32);
-  CHECK(options.attention == AttentionBackend::sdpa);
+  CHECK(options.attention == AttentionBackend::flash);
   job.device = DeviceKind::cuda;
   job.precision.text_encoder = Dtype::float16;
   job.attention = str("reference");

@@ -43,14 +43,27 @@ TEST_CASE("linear equals its definition", "[kernels]") {
       const at::Tensor want =
           linear_reference(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
       const double eps = dtype == at::kBFloat16 ? 8e-3 : dtype == at::kHalf ? 1e-3 : 1e-6;
-      CHECK(at::allclose(linear(x, weight, bias).to(at::kDouble), want, eps, 20 * eps));
+      CHECK(at::allclose(linear(x, LinearWeight(weight), bias).to(at::kDouble), want, eps, 20 * eps));
       const at::Tensor strided = x.transpose(0, 1);
-      CHECK(at::allclose(linear(strided, weight, at::Tensor()).to(at::kDouble),
+      CHECK(at::allclose(linear(strided, LinearWeight(weight), at::Tensor()).to(at::kDouble),
                          (want - bias.to(at::kDouble)).transpose(0, 1), eps, 20 * eps));
     }
   }
-  CHECK(linear(at::empty({0, 4}), at::ones({3, 4}), at::Tensor()).sizes() == at::IntArrayRef({0, 3}));
-  CHECK_THROWS_AS(linear(at::ones({2, 4}), at::ones({3, 5}), at::Tensor()), InternalError);
+  CHECK(linear(at::empty({0, 4}), LinearWeight(at::ones({3, 4})), at::Tensor()).sizes() ==
+        at::IntArrayRef({0, 3}));
+  CHECK_THROWS_AS(linear(at::ones({2, 4}), LinearWeight(at::ones({3, 5})), at::Tensor()), InternalError);
+}
+
+TEST_CASE("a row of linear does not depend on the rows beside it", "[kernels]") {
+  at::manual_seed(4);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    if (!LinearWeight(at::ones({2, 2}).to(dtype)).panels().defined()) continue;
+    const at::Tensor x = at::randn({700, 2100}).to(dtype), bias = at::randn({200}).to(dtype);
+    const LinearWeight weight(at::randn({200, 2100}).to(dtype));
+    const at::Tensor all = linear(x, weight, bias);
+    for (const auto& [first, count] : {std::pair{0, 1}, {3, 255}, {250, 300}, {699, 1}})
+      CHECK(at::equal(linear(x.narrow(0, first, count), weight, bias), all.narrow(0, first, count)));
+  }
 }
 
 TEST_CASE("linear and attention give the same bits for any number of threads", "[kernels]") {
@@ -63,7 +76,7 @@ TEST_CASE("linear and attention give the same bits for any number of threads", "
     CAPTURE(rows, in, out);
     for (const auto dtype : {at::kFloat, at::kBFloat16}) {
       const at::Tensor x = at::randn({rows, in}).to(dtype), weight = at::randn({out, in}).to(dtype);
-      CHECK(same_for_any_threads([&] { return linear(x, weight, at::Tensor()); }));
+      CHECK(same_for_any_threads([&] { return linear(x, LinearWeight(weight), at::Tensor()); }));
     }
   }
   for (int trial = 0; trial < 200; ++trial) {

@@ -1,0 +1,286 @@
+// A unit of work is one block of queries of one head; it goes over that head's keys in blocks. Keys and
+// values are packed once before, as the micro-kernel's second operands: per block of keys K^T [dim, kKeys]
+// and V [kKeys, value dim], in bfloat16 with two rows interleaved.
+
+#include "kernels/flash_attention/flash_attention_cpu.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/common/brgemm.h"
+#include "kernels/common/cpu.h"
+
+namespace rushes {
+namespace {
+
+// 128 x 256 scores are 128 KiB, and a block of K or V at 128 dims as much: together half of a core's own
+// cache.
+constexpr int64_t kQueries = 128;
+constexpr int64_t kKeys = 256;
+constexpr int64_t kLanes = 64;
+
+template <class T>
+struct Problem {
+  const T *q, *k, *v;  // of batch 0, token 0, head 0
+  T* out;
+  int64_t batch, queries, keys, heads, dim, value_dim;
+  int64_t q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head;  // strides
+  int64_t blocks;                                                                        // of keys
+  float scale;
+  T *packed_k, *packed_v;
+
+  int64_t k_block() const { return dim * kKeys; }
+  int64_t v_block() const { return kKeys * value_dim; }
+};
+
+int64_t pieces(int64_t size, int64_t piece) {
+  return (size + piece - 1) / piece;
+}
+
+/// Row `k` and column `n` of a second operand of `columns` columns.
+template <class T>
+RUSHES_INLINE int64_t place(int64_t k, int64_t n, int64_t columns) {
+  if constexpr (sizeof(T) == 2) return (k / 2 * columns + n) * 2 + k % 2;
+  return k * columns + n;
+}
+
+// ---- packing
+
+template <class T>
+struct PackBlock {
+  RUSHES_INLINE static void run(const Problem<T>* p, int64_t head, int64_t block) {
+    const int64_t first = block * kKeys, count = std::min(kKeys, p->keys - first);
+    const T* k = p->k + head / p->heads * p->k_batch + head % p->heads * p->k_head + first * p->k_token;
+    const T* v = p->v + head / p->heads * p->v_batch + head % p->heads * p->v_head + first * p->v_token;
+    T* to_k = p->packed_k + (head * p->blocks + block) * p->k_block();
+    T* to_v = p->packed_v + (head * p->blocks + block) * p->v_block();
+    // 16 dims at a time, so that what is written to stays near.
+    for (int64_t d0 = 0; d0 < p->dim; d0 += 16) {
+      const int64_t d1 = std::min(p->dim, d0 + 16);
+      for (int64_t key = 0; key < count; ++key) {
+        for (int64_t d = d0; d < d1; ++d)
+          to_k[place<T>(d, key, kKeys)] = k[key * p->k_token + d];
+      }
+    }
+    for (int64_t key = 0; key < count; ++key) {
+      for (int64_t e = 0; e < p->value_dim; ++e)
+        to_v[place<T>(key, e, p->value_dim)] = v[key * p->v_token + e];
+    }
+    // The weights of one key more are zeros, and so must these be.
+    if (sizeof(T) == 2 && count % 2 == 1) {
+      for (int64_t e = 0; e < p->value_dim; ++e)
+        to_v[place<T>(count, e, p->value_dim)] = T(0.0f);
+    }
+  }
+};
+
+// ---- softmax
+
+/// 2^x for x <= 0 (below -126: 2^-126) to 1 part in 10^7; a NaN, also inf - inf, stays one.
+RUSHES_INLINE float exp2_of_negative(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
+  const float t = x < -126.0f ? -126.0f : x;
+  const float shifted = t + kRound;
+  const float f = t - (shifted - kRound);  // in [-0.5, 0.5]
+  // The series of e^(f ln 2); what is left out is under 6e-9.
+  float y = 1.5252734e-5f;
+  y = y * f + 1.5403530e-4f;
+  y = y * f + 1.3333558e-3f;
+  y = y * f + 9.6181291e-3f;
+  y = y * f + 5.5504109e-2f;
+  y = y * f + 2.4022651e-1f;
+  y = y * f + 6.9314718e-1f;
+  y = y * f + 1.0f;
+  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound)) << 23;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent) + (t - t);
+}
+
+/// What a block of queries remembers from one block of keys to the next.
+struct Running {
+  float max[kQueries];      // of the scores so far
+  float sum[kQueries];      // of the weights so far
+  float rescale[kQueries];  // of the result so far: its weights were made with a smaller maximum
+};
+
+/// Scores [rows, kKeys] to weights, written over them or (bfloat16) to `weights`. `factor`: scale / ln 2.
+template <class T>
+struct Softmax {
+  RUSHES_INLINE static void run(float* scores, T* weights, int64_t rows, int64_t keys, float factor,
+                                Running* running) {
+    for (int64_t row = 0; row < rows; ++row) {
+      float* s = scores + row * kKeys;
+      T* w = weights + row * kKeys;
+      float most[kLanes], sums[kLanes] = {};
+      for (int64_t j = 0; j < kLanes; ++j)
+        most[j] = running->max[row];
+      int64_t i = 0;
+      for (; i + kLanes <= keys; i += kLanes) {
+        for (int64_t j = 0; j < kLanes; ++j)
+          most[j] = s[i + j] > most[j] ? s[i + j] : most[j];
+      }
+      for (int64_t j = 0; i + j < keys; ++j)
+        most[j] = s[i + j] > most[j] ? s[i + j] : most[j];
+      for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+        for (int64_t j = 0; j < width; ++j)
+          most[j] = most[j + width] > most[j] ? most[j + width] : most[j];
+      }
+      const float max = most[0], before = running->max[row];
+      i = 0;
+      for (; i + kLanes <= keys; i += kLanes) {
+#pragma GCC ivdep
+        for (int64_t j = 0; j < kLanes; ++j) {
+          const float weight = exp2_of_negative((s[i + j] - max) * factor);
+          sums[j] += weight;
+          w[i + j] = from_float<T>(weight);
+        }
+      }
+      for (int64_t j = 0; i + j < keys; ++j) {
+        const float weight = exp2_of_negative((s[i + j] - max) * factor);
+        sums[j] += weight;
+        w[i + j] = from_float<T>(weight);
+      }
+      for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+        for (int64_t j = 0; j < width; ++j)
+          sums[j] += sums[j + width];
+      }
+      if (sizeof(T) == 2 && keys % 2 == 1) w[keys] = T(0.0f);
+      // Nothing was before the first block: -infinity, whose difference is no number to reckon with.
+      const float rescale = before == -std::numeric_limits<float>::infinity()
+                                ? 0.0f
+                                : exp2_of_negative((before - max) * factor);
+      running->max[row] = max;
+      running->rescale[row] = rescale;
+      running->sum[row] = running->sum[row] * rescale + sums[0];
+    }
+  }
+};
+
+struct Rescale {
+  RUSHES_INLINE static void run(float* result, int64_t rows, int64_t dim, const float* factor) {
+    for (int64_t row = 0; row < rows; ++row) {
+      if (factor[row] == 1.0f) continue;
+      for (int64_t e = 0; e < dim; ++e)
+        result[row * dim + e] *= factor[row];
+    }
+  }
+};
+
+template <class T>
+struct Finish {
+  RUSHES_INLINE static void run(const float* result, int64_t rows, int64_t dim, const float* sum, T* out,
+                                int64_t out_stride) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float factor = 1.0f / sum[row];
+#pragma GCC ivdep
+      for (int64_t e = 0; e < dim; ++e)
+        out[row * out_stride + e] = from_float<T>(result[row * dim + e] * factor);
+    }
+  }
+};
+
+// ---- a block of queries
+
+/// A thread's own memory.
+template <class T>
+struct Scratch {
+  explicit Scratch(const Problem<T>& p)
+      : scores(kQueries * kKeys),
+        result(static_cast<size_t>(kQueries * p.value_dim)),
+        weights(sizeof(T) == 2 ? kQueries * kKeys : 0) {}
+  std::vector<float> scores, result;
+  std::vector<T> weights;
+  Running running;
+};
+
+template <class T>
+void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T>& scratch) {
+  const CpuLevel level = cpu_level();
+  const int64_t rows = std::min(kQueries, p.queries - first), batch = head / p.heads, h = head % p.heads;
+  const T* q = p.q + batch * p.q_batch + h * p.q_head + first * p.q_token;
+  Running& running = scratch.running;
+  std::fill_n(running.max, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(running.sum, rows, 0.0f);
+  T* weights;
+  if constexpr (sizeof(T) == 2)
+    weights = scratch.weights.data();
+  else
+    weights = scratch.scores.data();
+  const float factor = p.scale * 1.44269504f;
+  for (int64_t block = 0; block < p.blocks; ++block) {
+    const int64_t keys = std::min(kKeys, p.keys - block * kKeys);
+    const T* k = p.packed_k + (head * p.blocks + block) * p.k_block();
+    const T* v = p.packed_v + (head * p.blocks + block) * p.v_block();
+    brgemm(rows, keys, p.dim, q, p.q_token, k, kKeys, scratch.scores.data(), kKeys, /*add=*/false);
+    run_best<Softmax<T>>(level, scratch.scores.data(), weights, rows, keys, factor, &running);
+    if (block > 0)
+      run_best<Rescale>(level, scratch.result.data(), rows, p.value_dim,
+                        static_cast<const float*>(running.rescale));
+    const int64_t depth = sizeof(T) == 2 ? pieces(keys, 2) * 2 : keys;
+    brgemm(rows, p.value_dim, depth, static_cast<const T*>(weights), kKeys, v, p.value_dim,
+           scratch.result.data(), p.value_dim, /*add=*/block > 0);
+  }
+  run_best<Finish<T>>(level, static_cast<const float*>(scratch.result.data()), rows, p.value_dim,
+                      static_cast<const float*>(running.sum),
+                      p.out + ((batch * p.queries + first) * p.heads + h) * p.value_dim,
+                      p.heads * p.value_dim);
+}
+
+template <class T>
+void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale, at::Tensor& out) {
+  Problem<T> p{.q = q.const_data_ptr<T>(),
+               .k = k.const_data_ptr<T>(),
+               .v = v.const_data_ptr<T>(),
+               .out = out.mutable_data_ptr<T>(),
+               .batch = q.size(0),
+               .queries = q.size(1),
+               .keys = k.size(1),
+               .heads = q.size(2),
+               .dim = q.size(3),
+               .value_dim = v.size(3),
+               .q_batch = q.stride(0),
+               .q_token = q.stride(1),
+               .q_head = q.stride(2),
+               .k_batch = k.stride(0),
+               .k_token = k.stride(1),
+               .k_head = k.stride(2),
+               .v_batch = v.stride(0),
+               .v_token = v.stride(1),
+               .v_head = v.stride(2),
+               .blocks = pieces(k.size(1), kKeys),
+               .scale = scale,
+               .packed_k = nullptr,
+               .packed_v = nullptr};
+  const int64_t heads = p.batch * p.heads;
+  at::Tensor packed_k = at::empty({heads * p.blocks * p.k_block()}, k.options());
+  at::Tensor packed_v = at::empty({heads * p.blocks * p.v_block()}, v.options());
+  p.packed_k = packed_k.mutable_data_ptr<T>();
+  p.packed_v = packed_v.mutable_data_ptr<T>();
+  at::parallel_for(0, heads * p.blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      run_best<PackBlock<T>>(cpu_level(), &p, i / p.blocks, i % p.blocks);
+  });
+  // Each thread takes the next block when it is through with one. Which thread makes it changes no bit.
+  const int64_t blocks = pieces(p.queries, kQueries), count = heads * blocks;
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    Scratch<T> scratch(p);
+    for (int64_t i = next++; i < count; i = next++)
+      run_queries(p, i / blocks, i % blocks * kQueries, scratch);
+    brgemm_done(c10::CppTypeToScalarType<T>::value);
+  });
+}
+
+}  // namespace
+
+void flash_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale,
+                         at::Tensor& out) {
+  q.scalar_type() == at::kFloat ? run<float>(q, k, v, scale, out) : run<at::BFloat16>(q, k, v, scale, out);
+}
+
+}  // namespace rushes

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace rushes {
+
+/// As flash_attention, of tensors whose last dim lies side by side; out: contiguous, every element written.
+void flash_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale,
+                         at::Tensor& out);
+
+}  // namespace rushes

@@ -1,0 +1,182 @@
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "kernels/common/brgemm.h"
+#include "kernels/common/cpu.h"
+#include "kernels/linear/linear_panels.h"
+
+namespace rushes {
+namespace {
+
+constexpr int64_t kPanel = 64;  // four registers of 16 floats: the widest block the micro-kernel keeps
+// 256 rows are 40 times what the micro-kernel keeps in registers, so that reading a panel costs little; with
+// 4 panels they are a millisecond of work at the widths of real models.
+constexpr int64_t kRows = 256;
+constexpr int64_t kGroup = 4;
+constexpr int64_t kDepth = 2048;  // of x and panel at a time: 512 KiB of panel, half of a core's own cache
+// Below this many multiplications waking another thread costs more than it saves (some 20 microseconds).
+constexpr int64_t kSerial = int64_t{1} << 21;
+
+int64_t pieces(int64_t size, int64_t piece) {
+  return (size + piece - 1) / piece;
+}
+
+/// Equal pieces, none over `most`, in multiples of 16 but for the last.
+int64_t even_piece(int64_t size, int64_t most) {
+  return std::min(size, pieces(pieces(size, pieces(size, most)), 16) * 16);
+}
+
+struct Problem {
+  int64_t rows, in, out, x_stride;
+  int64_t tile_rows, depth, panels;
+};
+
+template <class T>
+struct Operands {
+  const T* x;
+  const T* panels;
+  const T* bias;  // or null
+  T* y;
+};
+
+// ---- packing
+
+template <class T>
+struct PackPanel {
+  // 16 inputs at a time: their cache lines of all 64 rows stay near while they are read through.
+  RUSHES_INLINE static void run(const T* weight, int64_t in, int64_t columns, T* panel) {
+    constexpr int64_t kPair = sizeof(T) == 2 ? 2 : 1;
+    for (int64_t first = 0; first < in; first += 16) {
+      const int64_t last = std::min(in, first + 16);
+      for (int64_t column = 0; column < kPanel; ++column) {
+        for (int64_t k = first; k < last; ++k) {
+          panel[(k / kPair * kPanel + column) * kPair + k % kPair] =
+              column < columns ? weight[column * in + k] : T(0.0f);
+        }
+      }
+    }
+  }
+};
+
+template <class T>
+void pack(const at::Tensor& weight, at::Tensor& panels) {
+  const int64_t out = weight.size(0), in = weight.size(1);
+  const T* from = weight.const_data_ptr<T>();
+  T* to = panels.mutable_data_ptr<T>();
+  at::parallel_for(0, panels.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t column = panel * kPanel;
+      PackPanel<T>::run(from + column * in, in, std::min(kPanel, out - column), to + panel * kPanel * in);
+    }
+  });
+}
+
+// ---- the product
+
+/// y = y + bias, or (bfloat16) y = rounded sums + bias, over one block.
+template <class T>
+struct FinishBlock {
+  RUSHES_INLINE static void run(const float* sums, int64_t stride, const T* bias, T* y, int64_t out,
+                                int64_t rows, int64_t columns) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* from = sums + row * stride;
+      T* to = y + row * out;
+      if (bias == nullptr) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < columns; ++i)
+          to[i] = from_float<T>(from[i]);
+      } else {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < columns; ++i)
+          to[i] = from_float<T>(from[i] + to_float(bias[i]));
+      }
+    }
+  }
+};
+
+/// One tile of rows by a group of panels. `scratch`: kGroup * kRows * 64 floats, for 16-bit results.
+template <class T>
+void run_tile(const Problem& p, const Operands<T>& o, int64_t row, int64_t first_panel, float* scratch) {
+  constexpr bool kInPlace = sizeof(T) == 4;  // sums are made in y
+  const int64_t rows = std::min(p.tile_rows, p.rows - row);
+  const int64_t last_panel = std::min(p.panels, first_panel + kGroup);
+  const auto sums = [&](int64_t panel) {
+    if constexpr (kInPlace) return o.y + row * p.out + panel * kPanel;
+    return scratch + (panel - first_panel) * kRows * kPanel;
+  };
+  const int64_t stride = kInPlace ? p.out : kPanel;
+  for (int64_t k = 0; k < p.in; k += p.depth) {
+    const int64_t depth = std::min(p.depth, p.in - k);
+    for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+      const int64_t columns = std::min(kPanel, p.out - panel * kPanel);
+      brgemm(rows, columns, depth, o.x + row * p.x_stride + k, p.x_stride,
+             o.panels + (panel * p.in + k) * kPanel, kPanel, sums(panel), stride, /*add=*/k > 0);
+    }
+  }
+  if (kInPlace && o.bias == nullptr) return;
+  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+    const int64_t column = panel * kPanel;
+    run_best<FinishBlock<T>>(cpu_level(), static_cast<const float*>(sums(panel)), stride,
+                             o.bias == nullptr ? nullptr : o.bias + column, o.y + row * p.out + column, p.out,
+                             rows, std::min(kPanel, p.out - column));
+  }
+}
+
+template <class T>
+void multiply(const Problem& p, const Operands<T>& o) {
+  const int64_t groups = pieces(p.panels, kGroup), count = pieces(p.rows, p.tile_rows) * groups;
+  const int64_t work = p.rows * p.out * p.in;
+  // Each thread takes the next tile when it is through with one: a thread that shares its core with something
+  // else makes fewer of them. Which thread makes a tile changes no bit.
+  std::atomic<int64_t> next{0};
+  const int64_t workers =
+      std::clamp<int64_t>(work / kSerial, 1, std::min<int64_t>(count, at::get_num_threads()));
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+    std::vector<float> scratch(sizeof(T) == 4 ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
+    for (int64_t index = next++; index < count; index = next++)
+      run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup, scratch.data());
+    brgemm_done(c10::CppTypeToScalarType<T>::value);
+  });
+}
+
+template <class T>
+void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y) {
+  const int64_t rows = y.size(0), in = panels.size(1) / kPanel;
+  const at::Tensor own_bias = bias.defined() ? bias.contiguous() : bias;
+  multiply<T>({.rows = rows,
+               .in = in,
+               .out = y.size(1),
+               .x_stride = x.stride(0),
+               .tile_rows = even_piece(rows, kRows),
+               .depth = even_piece(in, kDepth),
+               .panels = panels.size(0)},
+              {.x = x.const_data_ptr<T>(),
+               .panels = panels.const_data_ptr<T>(),
+               .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
+               .y = y.mutable_data_ptr<T>()});
+}
+
+}  // namespace
+
+bool can_pack_panels(at::ScalarType dtype, int64_t in) {
+  return has_brgemm(dtype) && (dtype == at::kFloat || in % 2 == 0);
+}
+
+at::Tensor pack_panels(const at::Tensor& weight) {
+  const at::Tensor own = weight.contiguous();
+  const int64_t panels = pieces(own.size(0), kPanel);
+  at::Tensor packed = at::empty({panels, own.size(1) * kPanel}, own.options());
+  own.scalar_type() == at::kFloat ? pack<float>(own, packed) : pack<at::BFloat16>(own, packed);
+  return packed;
+}
+
+void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y) {
+  const at::Tensor own = x.stride(1) == 1 || x.size(1) == 1 ? x : x.contiguous();
+  y.scalar_type() == at::kFloat ? multiply<float>(own, panels, bias, y)
+                                : multiply<at::BFloat16>(own, panels, bias, y);
+}
+
+}  // namespace rushes
