@@ -56,6 +56,31 @@ RUSHES_INLINE c10::Half from_float<c10::Half>(float value) {
   return c10::Half(static_cast<uint16_t>(half | sign), c10::Half::from_bits());
 }
 
+/// 2^x to 1 part in 10^7 for |x| <= 126, further out as at that limit; a NaN stays one.
+RUSHES_INLINE float exp2_between_limits(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
+  const float low = x < -126.0f ? -126.0f : x;
+  const float t = low > 126.0f ? 126.0f : low;
+  const float shifted = t + kRound;
+  const float f = t - (shifted - kRound);  // in [-0.5, 0.5]
+  // The series of e^(f ln 2); what is left out is under 6e-9.
+  float y = 1.5252734e-5f;
+  y = y * f + 1.5403530e-4f;
+  y = y * f + 1.3333558e-3f;
+  y = y * f + 9.6181291e-3f;
+  y = y * f + 5.5504109e-2f;
+  y = y * f + 2.4022651e-1f;
+  y = y * f + 6.9314718e-1f;
+  y = y * f + 1.0f;
+  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound)) << 23;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent) + (t - t);
+}
+
+/// x / (1 + e^-x).
+RUSHES_INLINE float silu(float x) {
+  return x / (1.0f + exp2_between_limits(x * -1.44269504f));
+}
+
 /// The instruction sets that the ops are compiled for, least first.
 enum class CpuLevel { baseline, avx2, avx512 };
 

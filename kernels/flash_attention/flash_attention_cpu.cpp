@@ -8,8 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -82,25 +80,6 @@ struct PackBlock {
 
 // ---- softmax
 
-/// 2^x for x <= 0 (below -126: 2^-126) to 1 part in 10^7; a NaN, also inf - inf, stays one.
-RUSHES_INLINE float exp2_of_negative(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
-  const float t = x < -126.0f ? -126.0f : x;
-  const float shifted = t + kRound;
-  const float f = t - (shifted - kRound);  // in [-0.5, 0.5]
-  // The series of e^(f ln 2); what is left out is under 6e-9.
-  float y = 1.5252734e-5f;
-  y = y * f + 1.5403530e-4f;
-  y = y * f + 1.3333558e-3f;
-  y = y * f + 9.6181291e-3f;
-  y = y * f + 5.5504109e-2f;
-  y = y * f + 2.4022651e-1f;
-  y = y * f + 6.9314718e-1f;
-  y = y * f + 1.0f;
-  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound)) << 23;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent) + (t - t);
-}
-
 /// What a block of queries remembers from one block of keys to the next.
 struct Running {
   float max[kQueries];      // of the scores so far
@@ -135,13 +114,13 @@ struct Softmax {
       for (; i + kLanes <= keys; i += kLanes) {
 #pragma GCC ivdep
         for (int64_t j = 0; j < kLanes; ++j) {
-          const float weight = exp2_of_negative((s[i + j] - max) * factor);
+          const float weight = exp2_between_limits((s[i + j] - max) * factor);
           sums[j] += weight;
           w[i + j] = from_float<T>(weight);
         }
       }
       for (int64_t j = 0; i + j < keys; ++j) {
-        const float weight = exp2_of_negative((s[i + j] - max) * factor);
+        const float weight = exp2_between_limits((s[i + j] - max) * factor);
         sums[j] += weight;
         w[i + j] = from_float<T>(weight);
       }
@@ -153,7 +132,7 @@ struct Softmax {
       // Nothing was before the first block: -infinity, whose difference is no number to reckon with.
       const float rescale = before == -std::numeric_limits<float>::infinity()
                                 ? 0.0f
-                                : exp2_of_negative((before - max) * factor);
+                                : exp2_between_limits((before - max) * factor);
       running->max[row] = max;
       running->rescale[row] = rescale;
       running->sum[row] = running->sum[row] * rescale + sums[0];

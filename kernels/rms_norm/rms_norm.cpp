@@ -1,10 +1,9 @@
 #include "kernels/rms_norm/rms_norm.h"
 
 #include "base/error.h"
+#include "kernels/common/cuda_stream.h"
 #include "kernels/common/tensor_rows.h"
 #include "kernels/rms_norm/rms_norm_launch.h"
-
-#include "kernels/common/cuda_stream.h"
 
 namespace rushes {
 namespace {
@@ -27,7 +26,8 @@ void check(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 // x and y: rows of one length, the elements of a row side by side.
-void launch(const Rows& x, const Rows& y, const at::Tensor& weight, double eps, RmsNormRounding rounding) {
+void launch(const Rows& x, const Rows& y, const at::Tensor& weight, double eps, RmsNormRounding rounding,
+            bool silu = false) {
   const at::Tensor packed_weight = weight.defined() ? weight.contiguous() : weight;
   const RmsNormTask task{
       .x = x.data,
@@ -41,6 +41,7 @@ void launch(const Rows& x, const Rows& y, const at::Tensor& weight, double eps, 
       .x_format = *number_format(x.dtype),
       .weight_format = *number_format(weight.defined() ? weight.scalar_type() : x.dtype),
       .round_before_weight = rounding == RmsNormRounding::before_weight,
+      .silu = silu,
   };
   if (x.device.is_cpu()) return rms_norm_cpu(task);
   if (x.device.is_cuda())
@@ -69,6 +70,19 @@ void rms_norm_(at::Tensor& x, const at::Tensor& weight, double eps, RmsNormRound
     launch(*rows, *rows, weight, eps, rounding);
   } else {
     x.copy_(rms_norm(x, weight, eps, rounding));
+  }
+}
+
+void rms_norm_silu_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, double eps) {
+  check(x, weight);
+  RUSHES_CHECK(out.sizes() == x.sizes() && out.scalar_type() == x.scalar_type() && out.device() == x.device(),
+               "out ", out.toString(), " ", out.sizes(), ", x ", x.toString(), " ", x.sizes());
+  if (x.numel() == 0) return;
+  const std::optional<Rows> from = as_rows(x), to = as_rows(out);
+  if (x.is_cpu() && from && to) {
+    launch(*from, *to, weight, eps, RmsNormRounding::after_weight, /*silu=*/true);
+  } else {
+    at::silu_out(out, rms_norm(x, weight, eps));
   }
 }
 

@@ -36,8 +36,8 @@ RUSHES_INLINE float sum_of_squares(const X* x, int64_t dim) {
   return lanes[0];
 }
 
-// X: input, W: weight, Y: output; kRoundFirst: RmsNormRounding::before_weight.
-template <class X, class W, class Y, bool kRoundFirst>
+// X: input, W: weight, Y: output; kRoundFirst: RmsNormRounding::before_weight; kSilu: see RmsNormTask.
+template <class X, class W, class Y, bool kRoundFirst, bool kSilu = false>
 struct NormRows {
   RUSHES_INLINE static void run(const RmsNormTask* task, int64_t begin, int64_t end) {
     const auto* weight = static_cast<const W*>(task->weight);
@@ -50,14 +50,16 @@ struct NormRows {
       if (weight == nullptr) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < task->dim; ++i) {
-          y[i] = from_float<Y>(to_float(x[i]) * factor);
+          const Y value = from_float<Y>(to_float(x[i]) * factor);
+          y[i] = kSilu ? from_float<Y>(silu(to_float(value))) : value;
         }
       } else {
 #pragma GCC ivdep
         for (int64_t i = 0; i < task->dim; ++i) {
           float value = to_float(x[i]) * factor;
           if constexpr (kRoundFirst) value = to_float(from_float<W>(value));
-          y[i] = from_float<Y>(value * to_float(weight[i]));
+          const Y rounded = from_float<Y>(value * to_float(weight[i]));
+          y[i] = kSilu ? from_float<Y>(silu(to_float(rounded))) : rounded;
         }
       }
     }
@@ -69,7 +71,9 @@ void run(const RmsNormTask& task) {
   const CpuLevel level = cpu_level();
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, task.dim));
   at::parallel_for(0, task.rows, grain, [&](int64_t begin, int64_t end) {
-    if (!task.round_before_weight) {
+    if (task.silu) {
+      run_best<NormRows<X, W, X, false, true>>(level, &task, begin, end);
+    } else if (!task.round_before_weight) {
       run_best<NormRows<X, W, X, false>>(level, &task, begin, end);
     } else if (task.weight == nullptr) {
       run_best<NormRows<X, W, X, true>>(level, &task, begin, end);

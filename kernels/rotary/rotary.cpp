@@ -1,10 +1,9 @@
 #include "kernels/rotary/rotary.h"
 
 #include "base/error.h"
+#include "kernels/common/cuda_stream.h"
 #include "kernels/common/tensor_rows.h"
 #include "kernels/rotary/rotary_launch.h"
-
-#include "kernels/common/cuda_stream.h"
 
 namespace rushes {
 namespace {

@@ -62,7 +62,7 @@ at::Tensor WanEncoder::forward(at::Tensor x, WanStream& stream, const StepContex
   }
   x = mid_->forward(x, stream, context);
   note(context, "encoder.mid_block", x);
-  x = conv_out_.forward_silu(norm_out_.forward(x), stream);
+  x = conv_out_.forward(norm_out_, x, stream);
   note(context, "encoder.conv_out", x);
   stream.first = false;
   return x;
@@ -112,7 +112,7 @@ at::Tensor WanDecoder::forward(at::Tensor z, WanStream& stream, const StepContex
       x = x.add_(wan_repeat_up(kept, level.out_channels, level.factor_t, level.factor_s, stream.first));
     note(context, "decoder.up_blocks." + std::to_string(i), x);
   }
-  x = conv_out_.forward_silu(norm_out_.forward(x), stream);
+  x = conv_out_.forward(norm_out_, x, stream);
   note(context, "decoder.conv_out", x);
   stream.first = false;
   return x;

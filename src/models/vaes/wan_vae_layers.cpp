@@ -11,6 +11,9 @@
 namespace rushes {
 namespace {
 
+// x / max(|x|, 1e-12) * sqrt(channels) * gamma is the RMS norm with next to no eps.
+constexpr double kNormEps = 1e-30;
+
 at::Tensor as_ncthw(const at::Tensor& bthwc) {
   return bthwc.permute({0, 4, 1, 2, 3});
 }
@@ -31,9 +34,14 @@ WanNorm::WanNorm(TensorLoader& loader, const std::string& name, int64_t channels
 }
 
 at::Tensor WanNorm::forward(const at::Tensor& x) const {
-  // x / max(|x|, 1e-12) * sqrt(channels) * gamma, which is the RMS norm with next to no eps.
-  constexpr double kEps = 1e-30;
-  return rms_norm(x, gamma_, kEps);
+  return rms_norm(x, gamma_, kNormEps);
+}
+
+void WanNorm::forward_silu(const at::Tensor& x, const at::Tensor& out) const {
+  for (int64_t i = 0; i < x.size(0); ++i) {  // one video at a time: a slice of `out` is whole only there
+    at::Tensor video = out[i];
+    rms_norm_silu_out(video, x[i], gamma_, kNormEps);
+  }
 }
 
 WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& shape)
@@ -98,10 +106,9 @@ at::Tensor WanCausalConv::forward(const at::Tensor& x, WanStream& stream) const 
   return convolve(padded, stream);
 }
 
-at::Tensor WanCausalConv::forward_silu(const at::Tensor& x, WanStream& stream) const {
+at::Tensor WanCausalConv::forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const {
   const at::Tensor padded = with_past(x, stream);
-  at::Tensor now = padded.narrow(1, 2, x.size(1));
-  at::silu_out(now, x);
+  norm.forward_silu(x, padded.narrow(1, 2, x.size(1)));
   return convolve(padded, stream);
 }
 
@@ -117,8 +124,8 @@ WanResidualBlock::WanResidualBlock(TensorLoader& loader, const std::string& name
 }
 
 at::Tensor WanResidualBlock::forward(const at::Tensor& x, WanStream& stream) const {
-  at::Tensor y = conv1_.forward_silu(norm1_.forward(x), stream);
-  y = conv2_.forward_silu(norm2_.forward(y), stream);
+  at::Tensor y = conv1_.forward(norm1_, x, stream);
+  y = conv2_.forward(norm2_, y, stream);
   return y.add_(shortcut_ ? shortcut_->forward(x) : x);
 }
 

@@ -38,6 +38,8 @@ class WanNorm {
   WanNorm() = default;
   WanNorm(TensorLoader& loader, const std::string& name, int64_t channels, bool images);
   at::Tensor forward(const at::Tensor& x) const;
+  /// silu of it, written to `out`, a view of x's shape.
+  void forward_silu(const at::Tensor& x, const at::Tensor& out) const;
 
  private:
   at::Tensor gamma_;
@@ -71,8 +73,8 @@ class WanCausalConv {
   WanCausalConv() = default;
   WanCausalConv(TensorLoader& loader, const std::string& name, const WanConv::Shape& shape, WanSlots& slots);
   at::Tensor forward(const at::Tensor& x, WanStream& stream) const;
-  /// The same of silu(x).
-  at::Tensor forward_silu(const at::Tensor& x, WanStream& stream) const;
+  /// The same of silu(norm(x)).
+  at::Tensor forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const;
 
  private:
   /// Room for the two frames before and for x's; the former are filled in.

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <catch2/catch.hpp>
+#include <limits>
 
 #include "base/error.h"
 #include "support/devices.h"
@@ -99,6 +100,33 @@ TEST_CASE("rms_norm rounds where torch.nn.RMSNorm and T5LayerNorm do") {
   const at::Tensor ours = rms_norm(x, weight, 1e-6, RmsNormRounding::before_weight);
   CHECK((ours != t5).sum().item<int64_t>() <= 4);
   CHECK((torchs != t5).sum().item<int64_t>() > 1000);
+}
+
+TEST_CASE("rms_norm_silu_out is silu of rms_norm, into any view") {
+  at::manual_seed(21);
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const int64_t dim : {1, 3, 64, 100, 384}) {
+      const at::Tensor x = at::randn({2, 6, dim}).mul_(4).to(dtype),
+                       weight = at::randn({dim}).mul_(3).to(dtype);
+      const at::Tensor expected = at::silu(rms_norm_reference(x, weight, 1e-30).to(at::kFloat));
+      const double tolerance = dtype == at::kFloat ? 2e-6 : dtype == at::kHalf ? 2e-3 : 1e-2;
+      const at::Tensor wide = at::full({2, 8, dim}, 7).to(dtype);
+      at::Tensor middle = wide.narrow(1, 2, 6),
+                 turned = at::empty({dim, 6, 2}, x.options()).permute({2, 1, 0});
+      CAPTURE(dtype, dim);
+      for (at::Tensor* out : {&middle, &turned}) {
+        rms_norm_silu_out(*out, x, weight, 1e-30);
+        CHECK(worst(*out, expected) <= tolerance);
+      }
+      CHECK((wide.narrow(1, 0, 2) == 7).all().item<bool>());
+    }
+  }
+  at::Tensor out = at::empty({1, 4}), far = at::tensor({-300.0f, 300.0f, 1.0f, 0.0f}).view({1, 4});
+  rms_norm_silu_out(out, far, at::tensor({1e6f, 1e6f, 1.0f, 1.0f}), 1e-30);
+  CHECK(out.isfinite().all().item<bool>());  // e^(10^6) is no number
+  far[0][3] = std::numeric_limits<float>::quiet_NaN();
+  rms_norm_silu_out(out, far, at::Tensor(), 1e-30);
+  CHECK(out.isnan().all().item<bool>());
 }
 
 TEST_CASE("rms_norm is bit-equal for any number of threads") {

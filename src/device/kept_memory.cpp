@@ -1,0 +1,143 @@
+#include "device/kept_memory.h"
+
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+
+namespace rushes {
+namespace {
+
+constexpr size_t kLeast = size_t{1} << 20;
+constexpr size_t kPage = 4096;
+// What fits exactly is seldom free at the fullest moment: with a quarter more, a VAE asks for half as many
+// fresh pages as without.
+constexpr size_t kSpareShare = 4;
+// Blocks that all begin at the same place of a page make loads wait for stores of other tensors ("4K
+// aliasing").
+constexpr size_t kShift = 256, kShifts = 8;
+
+struct Block {
+  void* pages = nullptr;
+  size_t bytes = 0;  // of pages
+};
+
+size_t rounded(size_t bytes) {
+  return (bytes + kShift * kShifts + kPage - 1) / kPage * kPage;
+}
+
+class KeptMemory final : public c10::Allocator {
+ public:
+  static KeptMemory& instance() {
+    static auto* memory = new KeptMemory;  // never destroyed: tensors may outlive every static object
+    return *memory;
+  }
+
+  c10::DataPtr allocate(size_t bytes) override {
+    if (bytes < kLeast) return small_->allocate(bytes);
+    const size_t wanted = rounded(bytes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Block block = take(wanted);
+    if (block.pages == nullptr) {
+      most_ = std::max(most_, used_ + wanted);
+      drop(most_ + most_ / kSpareShare - used_ - wanted);
+      block = fresh(wanted);
+      if (block.pages == nullptr) {
+        drop(0);
+        block = fresh(wanted);
+      }
+      if (block.pages == nullptr) return small_->allocate(bytes);  // which says that there is no memory left
+    }
+    used_ += block.bytes;
+    most_ = std::max(most_, used_);
+    char* data = static_cast<char*>(block.pages) + next_shift_++ % kShifts * kShift;
+    given_[data] = block;
+    return {data, data, &KeptMemory::free, c10::Device(c10::DeviceType::CPU)};
+  }
+
+  /// oneDNN frees by address, large and small.
+  c10::DeleterFnPtr raw_deleter() const override { return &KeptMemory::free_any; }
+
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+
+  int64_t kept() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return static_cast<int64_t>(kept_bytes_);
+  }
+
+ private:
+  static void free(void* data) { instance().give_back(data); }
+  static void free_any(void* data) {
+    if (!instance().give_back(data)) instance().small_->raw_deallocate(data);
+  }
+
+  bool give_back(void* data) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = given_.find(data);
+    if (found == given_.end()) return false;
+    const Block block = found->second;
+    given_.erase(found);
+    used_ -= block.bytes;
+    kept_.push_back(block);
+    kept_bytes_ += block.bytes;
+    return true;
+  }
+
+  /// The smallest kept block that fits and is at most an eighth too large: the latest of these, whose pages
+  /// may still lie in a cache.
+  Block take(size_t wanted) {
+    auto best = kept_.end();
+    for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+      if (at->bytes < wanted || at->bytes > wanted + wanted / 8) continue;
+      if (best == kept_.end() || at->bytes <= best->bytes) best = at;
+    }
+    if (best == kept_.end()) return {};
+    const Block block = *best;
+    kept_.erase(best);
+    kept_bytes_ -= block.bytes;
+    return block;
+  }
+
+  /// Gives the longest kept blocks back to the system until no more than `most` bytes are kept.
+  void drop(size_t most) {
+    while (kept_bytes_ > most) {
+      const Block block = kept_.front();
+      kept_.pop_front();
+      kept_bytes_ -= block.bytes;
+      ::munmap(block.pages, block.bytes);
+    }
+  }
+
+  static Block fresh(size_t bytes) {
+    void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) return {};
+    ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: one fault for 2 MiB instead of 512
+    return {pages, bytes};
+  }
+
+  std::mutex mutex_;
+  c10::Allocator* small_ = c10::GetDefaultCPUAllocator();
+  std::list<Block> kept_;  // longest kept first
+  std::unordered_map<void*, Block> given_;
+  size_t kept_bytes_ = 0, used_ = 0, most_ = 0;
+  size_t next_shift_ = 0;
+};
+
+}  // namespace
+
+void keep_cpu_memory() {
+  constexpr uint8_t kPriority = 1;  // over the default's 0
+  c10::SetCPUAllocator(&KeptMemory::instance(), kPriority);
+}
+
+int64_t kept_cpu_memory() {
+  return KeptMemory::instance().kept();
+}
+
+}  // namespace rushes

@@ -1,0 +1,77 @@
+#include "device/kept_memory.h"
+
+#include <ATen/ATen.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace rushes {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+at::Tensor mebibytes(int64_t count) {
+  return at::empty({count * kMiB}, at::kByte);
+}
+
+/// The first byte of its page: tensors begin at different places of one.
+void* pages_of(const at::Tensor& tensor) {
+  return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(tensor.data_ptr()) & ~uintptr_t{4095});
+}
+
+TEST_CASE("freed memory is given to the next tensor that fits, and no more is held than was in use at once") {
+  keep_cpu_memory();
+  keep_cpu_memory();
+  const int64_t before = kept_cpu_memory();
+  const void* place = nullptr;
+  {
+    const at::Tensor a = mebibytes(64);
+    place = pages_of(a);
+    a.fill_(1);
+  }
+  CHECK(kept_cpu_memory() > before);
+  CHECK(pages_of(mebibytes(64)) == place);
+  CHECK(pages_of(mebibytes(60)) == place);  // at most an eighth too large
+  CHECK(pages_of(mebibytes(40)) != place);  // more of 64 would be wasted; 40 fit beside what is kept no more
+  CHECK(kept_cpu_memory() <= 65 * kMiB);
+  {
+    const at::Tensor big = mebibytes(100);  // the new most; what is kept goes
+    CHECK(kept_cpu_memory() == 0);
+  }
+  std::vector<at::Tensor> many;
+  for (int i = 0; i < 10; ++i)
+    many.push_back(mebibytes(10));
+  CHECK(kept_cpu_memory() <= 1 * kMiB);
+  many.clear();
+  CHECK(kept_cpu_memory() <= 101 * kMiB);
+  CHECK(at::equal(at::ones({4 * kMiB}).add_(1), at::full({4 * kMiB}, 2.0f)));
+}
+
+TEST_CASE("threads share what is kept") {
+  keep_cpu_memory();
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([t, &wrong] {
+      for (int i = 0; i < 200; ++i) {
+        const at::Tensor mine = at::full({(1 + i % 5) * kMiB / 4 + 1000}, static_cast<float>(t * 1000 + i));
+        std::this_thread::yield();
+        if (!(mine == static_cast<float>(t * 1000 + i)).all().item<bool>()) ++wrong;
+      }
+    });
+  for (std::thread& thread : threads)
+    thread.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("memory that is not there is an error that can be caught") {
+  keep_cpu_memory();
+  CHECK_THROWS_AS(at::empty({int64_t{1} << 50}, at::kByte), c10::Error);
+  CHECK_NOTHROW(mebibytes(2));
+}
+
+}  // namespace
+}  // namespace rushes
