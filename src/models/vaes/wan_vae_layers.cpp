@@ -61,15 +61,19 @@ WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& sha
   }
 }
 
-at::Tensor WanConv::forward(const at::Tensor& x) const {
+at::Tensor WanConv::last_slice() const {
+  return weight_.narrow(2, weight_.size(2) - 1, 1);
+}
+
+at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight) const {
   if (pointwise_) return linear(x, dense_, bias_);
   const at::Tensor input = as_ncthw(x);
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.
   const bool direct = x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN();
   const at::Tensor y =
-      direct ? at::mkldnn_convolution(input, weight_, bias_, padding_, stride_, dilation, /*groups=*/1)
-             : at::conv3d(input, weight_, bias_, stride_, padding_, dilation, /*groups=*/1);
+      direct ? at::mkldnn_convolution(input, weight, bias_, padding_, stride_, dilation, /*groups=*/1)
+             : at::conv3d(input, weight, bias_, stride_, padding_, dilation, /*groups=*/1);
   return y.permute({0, 2, 3, 4, 1}).contiguous();
 }
 
@@ -80,14 +84,13 @@ WanCausalConv::WanCausalConv(TensorLoader& loader, const std::string& name, cons
 }
 
 at::Tensor WanCausalConv::with_past(const at::Tensor& x, const WanStream& stream) const {
-  std::vector<int64_t> sizes = x.sizes().vec();
-  sizes[1] += 2;
-  at::Tensor padded = at::empty(sizes, x.options());
   const at::Tensor& past = stream.past[static_cast<size_t>(slot_)];
-  if (past.defined())
-    padded.narrow(1, 0, 2).copy_(past);
-  else
-    padded.narrow(1, 0, 2).zero_();
+  const int64_t before = past.defined() || x.size(1) > 1 ? 2 : 1;
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes[1] += before;
+  at::Tensor padded = at::empty(sizes, x.options());
+  const at::Tensor front = padded.narrow(1, 0, before);
+  past.defined() ? front.copy_(past) : front.zero_();
   return padded;
 }
 
@@ -97,18 +100,18 @@ at::Tensor WanCausalConv::convolve(const at::Tensor& padded, WanStream& stream) 
   // A view would keep the whole chunk.
   if (frames > 4) past = past.clone();
   stream.past[static_cast<size_t>(slot_)] = past;
-  return conv_.forward(padded);
+  return frames == 2 ? conv_.forward_first(padded.narrow(1, 1, 1)) : conv_.forward(padded);
 }
 
 at::Tensor WanCausalConv::forward(const at::Tensor& x, WanStream& stream) const {
   const at::Tensor padded = with_past(x, stream);
-  padded.narrow(1, 2, x.size(1)).copy_(x);
+  padded.narrow(1, padded.size(1) - x.size(1), x.size(1)).copy_(x);
   return convolve(padded, stream);
 }
 
 at::Tensor WanCausalConv::forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const {
   const at::Tensor padded = with_past(x, stream);
-  norm.forward_silu(x, padded.narrow(1, 2, x.size(1)));
+  norm.forward_silu(x, padded.narrow(1, padded.size(1) - x.size(1), x.size(1)));
   return convolve(padded, stream);
 }
 

@@ -58,9 +58,14 @@ class WanConv {
   };
   WanConv(TensorLoader& loader, const std::string& name, const Shape& shape);
   /// [B, T, H, W, in] -> [B, (T - kernel) / stride + 1, H', W', out]
-  at::Tensor forward(const at::Tensor& x) const;
+  at::Tensor forward(const at::Tensor& x) const { return convolve(x, weight_); }
+  /// One frame [B, 1, H, W, in] with nothing but zeros before it, which are not multiplied.
+  at::Tensor forward_first(const at::Tensor& x) const { return convolve(x, last_slice()); }
 
  private:
+  at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight) const;
+  at::Tensor last_slice() const;  // of weight_, in time
+
   at::Tensor weight_, bias_;
   LinearWeight dense_;  // where pointwise, instead of weight_
   std::vector<int64_t> stride_, padding_;
@@ -77,7 +82,8 @@ class WanCausalConv {
   at::Tensor forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const;
 
  private:
-  /// Room for the two frames before and for x's; the former are filled in.
+  /// Room for the two frames before and for x's; the former are filled in. Before a video's first frame,
+  /// where it comes alone, there is only one.
   at::Tensor with_past(const at::Tensor& x, const WanStream& stream) const;
   at::Tensor convolve(const at::Tensor& padded, WanStream& stream) const;
 
