@@ -72,9 +72,8 @@ bool metaspace(const Metaspace& options, NormalizedText&& text, const TakeWord& 
   // Each mark begins a word.
   for (size_t at = 0; at < marked.text.size();) {
     const size_t next = std::min(marked.text.find(mark, at + 1), marked.text.size());
-    const bool whole = at == 0 && next == marked.text.size();
-    if (!take(whole && !marked.has_origin() ? std::move(marked) : marked.slice(at, next))) return false;
-    if (whole) break;
+    if (at == 0 && next == marked.text.size() && !marked.has_origin()) return take(std::move(marked));
+    if (!take(marked.slice(at, next))) return false;
     at = next;
   }
   return true;

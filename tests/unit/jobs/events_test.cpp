@@ -42,7 +42,7 @@ TEST_CASE("half a line of a process that died spoils no other") {
   std::vector<std::string> names;
   const uint64_t offset =
       read_events(path, 0, [&](const auto& event) { names.push_back(event.at("event")); });
-  CHECK(names == std::vector<std::string>{"one", "two"});
+  CHECK(names == (std::vector<std::string>{"one", "two"}));
   log.add("three", nlohmann::json::object());
   std::ofstream(path, std::ios::app) << "{\"event\": \"not finished";
   names.clear();

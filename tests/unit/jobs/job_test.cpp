@@ -166,7 +166,7 @@ TEST_CASE("resolution: the resolved job is a job file with the same values") {
   std::map<std::string, std::string> all;
   Reading second("again", problems, all);
   read_job(parse_yaml(yaml, "again"), again, second);
-  CHECK(problems.list() == List{});
+  CHECK(problems.list().empty());
   CHECK(get_fields(job_fields(), again) == get_fields(job_fields(), resolved));
   CHECK(all.size() == rows.size());
   const auto row = [&](const std::string& key) {
@@ -198,7 +198,7 @@ TEST_CASE("presets: chosen by what the model's files say") {
   CHECK(preset(wan_config(40, 40), false).find("configs/models/wan2.1-t2v-14b.yaml {\"height\":720,") == 0);
   CHECK(preset(wan_config(40, 40), true).empty());  // Wan 2.2's experts
   CHECK(preset(wan_config(6, 6), false).empty());
-  CHECK(problems.list() == List{});
+  CHECK(problems.list().empty());
 }
 
 TEST_CASE("presets: broken and ambiguous ones are told") {

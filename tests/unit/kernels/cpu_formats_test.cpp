@@ -1,3 +1,4 @@
+#include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
@@ -19,7 +20,7 @@ void compare_with_c10() {
       wrong += !std::isnan(ours) || !std::isnan(to_float(from_float<T>(ours)));
       continue;
     }
-    wrong += std::memcmp(&ours, &expected, 4) != 0;
+    wrong += std::bit_cast<uint32_t>(ours) != std::bit_cast<uint32_t>(expected);
     const auto next = static_cast<float>(T(static_cast<uint16_t>(bits ^ 1u), T::from_bits()));
     const float between = (expected + next) / 2;  // a tie, and the float32s beside it
     for (const float x :

@@ -57,15 +57,15 @@ std::vector<double> numbers(const at::Tensor& tensor) {
 TEST_CASE("schedulers: timesteps and sigmas are diffusers' to the bit") {
   const auto wan = unipc()->start(4, {});
   CHECK(wan->timesteps().scalar_type() == at::kLong);
-  CHECK(numbers(wan->timesteps()) == std::vector<double>{999, 900, 750, 500});
+  CHECK(numbers(wan->timesteps()) == (std::vector<double>{999, 900, 750, 500}));
   CHECK(numbers(wan->sigmas()) ==
-        std::vector<double>{0x1.ffffdep-1, 0x1.ccdc86p-1, 0x1.80312p-1, 0x1.0082fp-1, 0});
+        (std::vector<double>{0x1.ffffdep-1, 0x1.ccdc86p-1, 0x1.80312p-1, 0x1.0082fp-1, 0}));
   // A shift given to the run takes the config's place.
   CHECK(numbers(unipc({{"flow_shift", 7.0}})->start(4, 3.0)->sigmas()) == numbers(wan->sigmas()));
   const auto flow = euler({{"shift", 3.0}})->start(4, {});
   CHECK(flow->timesteps().scalar_type() == at::kFloat);
   CHECK(numbers(flow->timesteps()) ==
-        std::vector<double>{1000.0, 857.6923217773438, 602.1505737304688, 8.928571701049805});
+        (std::vector<double>{1000.0, 857.6923217773438, 602.1505737304688, 8.928571701049805}));
   CHECK(numbers(euler()->start(4, 3.0)->sigmas()) == numbers(flow->sigmas()));
   const auto karras = unipc({{"use_flow_sigmas", false},
                              {"prediction_type", "epsilon"},
@@ -74,9 +74,9 @@ TEST_CASE("schedulers: timesteps and sigmas are diffusers' to the bit") {
                              {"beta_end", 0.012},
                              {"use_karras_sigmas", true}})
                           ->start(4, {});
-  CHECK(numbers(karras->timesteps()) == std::vector<double>{999, 687, 146, 0});
-  CHECK(numbers(karras->sigmas()) == std::vector<double>{14.614646911621094, 3.1686110496520996,
-                                                         0.44692090153694153, 0.02916753478348255, 0});
+  CHECK(numbers(karras->timesteps()) == (std::vector<double>{999, 687, 146, 0}));
+  CHECK(numbers(karras->sigmas()) == (std::vector<double>{14.614646911621094, 3.1686110496520996,
+                                                          0.44692090153694153, 0.02916753478348255, 0}));
 }
 
 TEST_CASE("schedulers: one step ends at the prediction of the clean sample") {
