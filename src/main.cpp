@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "base/env.h"
 
@@ -23,8 +24,17 @@ void prepare_environment() {
     ::setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/1);
 }
 
+/// The driver's own library. (Its device files may come into being only when that is first used.)
 bool has_nvidia_driver() {
-  return ::access("/dev/nvidiactl", F_OK) == 0 || ::access("/dev/dxg", F_OK) == 0;
+  return ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
+}
+
+/// A library beside this program, global: by its whole path, which no search path of the environment changes.
+void* open_beside(const char* name) {
+  char path[4096] = {};
+  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  const std::string program(path, length > 0 ? static_cast<size_t>(length) : 0);
+  return ::dlopen((program.substr(0, program.rfind('/') + 1) + name).c_str(), RTLD_NOW | RTLD_GLOBAL);
 }
 
 }  // namespace
@@ -32,10 +42,9 @@ bool has_nvidia_driver() {
 int main(int argc, char** argv) {
   prepare_environment();
   // Its kernels are weak references of librushes.so, bound when that is loaded: so this one comes first.
-  if (RUSHES_WITH_CUDA && has_nvidia_driver() &&
-      ::dlopen("librushes_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr)
+  if (RUSHES_WITH_CUDA && has_nvidia_driver() && open_beside("librushes_cuda.so") == nullptr)
     std::fprintf(stderr, "rushes: this machine's GPUs cannot be used: %s\n", ::dlerror());
-  void* library = ::dlopen("librushes.so", RTLD_NOW | RTLD_GLOBAL);
+  void* library = open_beside("librushes.so");
   void* start = library == nullptr ? nullptr : ::dlsym(library, "rushes_library_main");
   if (start == nullptr) {
     std::fprintf(stderr,

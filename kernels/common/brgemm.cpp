@@ -1,14 +1,38 @@
 #include "kernels/common/brgemm.h"
 
+#include <ATen/Context.h>
 #include <ATen/native/CPUBlas.h>
 
-#include <algorithm>
+#include <exception>
+#include <string>
 #include <vector>
+
+#include "base/env.h"
 
 namespace rushes {
 namespace {
 
 namespace blas = at::native::cpublas;
+
+/// Whether ATen hands a float32 product to MKL without a word, whose rows are not one chain each.
+bool falls_back() {
+#if defined(__x86_64__)
+  const std::string most = env(EnvVar::onednn_max_isa);
+  return __builtin_cpu_supports("avx2") == 0 || !at::globalContext().userEnabledMkldnn() || most == "SSE41" ||
+         most == "AVX";
+#else
+  return true;
+#endif
+}
+
+template <class Call>
+void for_heights(int64_t rows, const Call& call) {
+  for (int64_t row = 0; row < rows;) {
+    const int64_t left = rows - row, height = left >= 256 ? 256 : left >= 64 ? 64 : left >= 16 ? 16 : left;
+    call(row, height);
+    row += height;
+  }
+}
 
 /// A small product of whole numbers comes out right.
 template <class T>
@@ -25,11 +49,11 @@ bool works() {
     }
   }
   try {
+    const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
     brgemm(kM, kN, kK, a.data(), kK, b.data(), kN, c.data(), kN, /*add=*/false);
     brgemm(kM, kN, kK, a.data(), kK, b.data(), kN, c.data(), kN, /*add=*/true);
-    brgemm_done(c10::CppTypeToScalarType<T>::value);
-  } catch (const c10::Error&) {
-    return false;  // "only supported on ..."
+  } catch (const std::exception&) {
+    return false;  // ATen: "only supported on ..."; oneDNN: "could not generate a kernel"
   }
   for (int64_t m = 0; m < kM; ++m) {
     for (int64_t n = 0; n < kN; ++n) {
@@ -45,22 +69,35 @@ bool works() {
 }  // namespace
 
 bool has_brgemm(at::ScalarType dtype) {
-  static const bool in_float = works<float>(), in_bfloat16 = works<at::BFloat16>();
-  return dtype == at::kFloat ? in_float : dtype == at::kBFloat16 && in_bfloat16;
+  if (dtype == at::kFloat) {
+    static const bool runs = !falls_back() && works<float>();
+    return runs;
+  }
+  if (dtype == at::kBFloat16) {
+    static const bool runs = works<at::BFloat16>();
+    return runs;
+  }
+  return false;
 }
 
 void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add) {
-  blas::brgemm(m, n, k, a_stride, b_stride, c_stride, add, a, b, c, /*is_vnni=*/false);
+  for_heights(m, [&](int64_t row, int64_t height) {
+    blas::brgemm(height, n, k, a_stride, b_stride, c_stride, add, a + row * a_stride, b, c + row * c_stride,
+                 /*is_vnni=*/false);
+  });
 }
 
 void brgemm(int64_t m, int64_t n, int64_t k, const at::BFloat16* a, int64_t a_stride, const at::BFloat16* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add) {
-  blas::brgemm(m, n, k, a_stride, b_stride, c_stride, add, a, b, c, /*is_vnni=*/true);
+  for_heights(m, [&](int64_t row, int64_t height) {
+    blas::brgemm(height, n, k, a_stride, b_stride, c_stride, add, a + row * a_stride, b, c + row * c_stride,
+                 /*is_vnni=*/true);
+  });
 }
 
-void brgemm_done(at::ScalarType dtype) {
-  blas::brgemm_release(/*is_vnni=*/dtype != at::kFloat);
+BrgemmTurn::~BrgemmTurn() {
+  blas::brgemm_release(/*is_vnni=*/dtype_ != at::kFloat);
 }
 
 }  // namespace rushes

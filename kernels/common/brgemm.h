@@ -10,17 +10,28 @@
 
 namespace rushes {
 
-/// Whether it runs here: float32 and bfloat16, x86 with AVX2 or (bfloat16) AVX-512. Tried once.
+/// Whether it runs here: float32 on x86 with AVX2, bfloat16 where the processor multiplies it (and
+/// ONEDNN_MAX_CPU_ISA allows that). Tried once.
 bool has_brgemm(at::ScalarType dtype);
 
-/// Row-major, strides in elements: A's rows lie `a` apart, B's `b`, C's `c`. `add`: C += instead of C =. In
-/// bfloat16 two rows of B are interleaved, [k / 2, n, 2], `b` still counts one of them, and k is even.
+/// m is cut into heights that are few, since oneDNN compiles and keeps a kernel for each it meets.
+/// Row-major, strides in elements, a >= k: A's rows lie `a` apart, B's `b`, C's `c`. `add`: C += instead of C
+/// =. In bfloat16 two rows of B are interleaved, [k / 2, n, 2], `b` still counts one of them, and k is even.
 void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add);
 void brgemm(int64_t m, int64_t n, int64_t k, const at::BFloat16* a, int64_t a_stride, const at::BFloat16* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add);
 
-/// After a thread's last call in a row: gives AMX tiles back to the processor.
-void brgemm_done(at::ScalarType dtype);
+/// Lives around a thread's calls: at its end AMX tiles go back to the processor.
+class BrgemmTurn {
+ public:
+  explicit BrgemmTurn(at::ScalarType dtype) : dtype_(dtype) {}
+  ~BrgemmTurn();
+  BrgemmTurn(const BrgemmTurn&) = delete;
+  BrgemmTurn& operator=(const BrgemmTurn&) = delete;
+
+ private:
+  at::ScalarType dtype_;
+};
 
 }  // namespace rushes

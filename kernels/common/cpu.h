@@ -76,9 +76,10 @@ RUSHES_INLINE float exp2_between_limits(float x) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent) + (t - t);
 }
 
-/// x / (1 + e^-x).
+/// x / (1 + e^-x); 0 below -87, where it is under 1e-36.
 RUSHES_INLINE float silu(float x) {
-  return x / (1.0f + exp2_between_limits(x * -1.44269504f));
+  const float value = x / (1.0f + exp2_between_limits(x * -1.44269504f));
+  return x < -87.0f ? x * 0.0f : value;
 }
 
 /// The instruction sets that the ops are compiled for, least first.

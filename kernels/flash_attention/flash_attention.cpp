@@ -19,9 +19,10 @@ void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double
   RUSHES_CHECK(scale > 0, "scale ", scale);
 }
 
-/// Numbers of a head side by side.
+/// Numbers of a head side by side, tokens no nearer than that.
 at::Tensor with_packed_heads(const at::Tensor& x) {
-  return x.stride(3) == 1 || x.size(3) == 1 ? x : x.contiguous();
+  const bool packed = (x.stride(3) == 1 || x.size(3) == 1) && x.stride(1) >= x.size(3);
+  return packed ? x : x.contiguous();
 }
 
 }  // namespace

@@ -109,7 +109,9 @@ struct Softmax {
         for (int64_t j = 0; j < width; ++j)
           most[j] = most[j + width] > most[j] ? most[j + width] : most[j];
       }
-      const float max = most[0], before = running->max[row];
+      // While all scores are -infinity, which no difference can be taken from, anything will do in its place.
+      constexpr float kNothing = -std::numeric_limits<float>::infinity();
+      const float max = most[0] == kNothing ? 0.0f : most[0], before = running->max[row];
       i = 0;
       for (; i + kLanes <= keys; i += kLanes) {
 #pragma GCC ivdep
@@ -129,11 +131,8 @@ struct Softmax {
           sums[j] += sums[j + width];
       }
       if (sizeof(T) == 2 && keys % 2 == 1) w[keys] = T(0.0f);
-      // Nothing was before the first block: -infinity, whose difference is no number to reckon with.
-      const float rescale = before == -std::numeric_limits<float>::infinity()
-                                ? 0.0f
-                                : exp2_between_limits((before - max) * factor);
-      running->max[row] = max;
+      const float rescale = before == kNothing ? 0.0f : exp2_between_limits((before - max) * factor);
+      running->max[row] = most[0];
       running->rescale[row] = rescale;
       running->sum[row] = running->sum[row] * rescale + sums[0];
     }
@@ -248,10 +247,10 @@ void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float sc
   const int64_t blocks = pieces(p.queries, kQueries), count = heads * blocks;
   std::atomic<int64_t> next{0};
   at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
     Scratch<T> scratch(p);
     for (int64_t i = next++; i < count; i = next++)
       run_queries(p, i / blocks, i % blocks * kQueries, scratch);
-    brgemm_done(c10::CppTypeToScalarType<T>::value);
   });
 }
 

@@ -135,10 +135,10 @@ void multiply(const Problem& p, const Operands<T>& o) {
   const int64_t workers =
       std::clamp<int64_t>(work / kSerial, 1, std::min<int64_t>(count, at::get_num_threads()));
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+    const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
     std::vector<float> scratch(sizeof(T) == 4 ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
     for (int64_t index = next++; index < count; index = next++)
       run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup, scratch.data());
-    brgemm_done(c10::CppTypeToScalarType<T>::value);
   });
 }
 
@@ -150,7 +150,7 @@ void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& b
                .in = in,
                .out = y.size(1),
                .x_stride = x.stride(0),
-               .tile_rows = even_piece(rows, kRows),
+               .tile_rows = kRows,
                .depth = even_piece(in, kDepth),
                .panels = panels.size(0)},
               {.x = x.const_data_ptr<T>(),
@@ -174,7 +174,8 @@ at::Tensor pack_panels(const at::Tensor& weight) {
 }
 
 void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y) {
-  const at::Tensor own = x.stride(1) == 1 || x.size(1) == 1 ? x : x.contiguous();
+  const bool rows = (x.stride(1) == 1 || x.size(1) == 1) && x.stride(0) >= x.size(1);
+  const at::Tensor own = rows ? x : x.contiguous();
   y.scalar_type() == at::kFloat ? multiply<float>(own, panels, bias, y)
                                 : multiply<at::BFloat16>(own, panels, bias, y);
 }

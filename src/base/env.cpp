@@ -26,6 +26,8 @@ const std::vector<EnvRow>& env_table() {
       {EnvVar::columns, "COLUMNS", "width of the terminal for live progress"},
       {EnvVar::gomp_spincount, "GOMP_SPINCOUNT",
        "how long idle CPU threads spin (default: 1000 rounds, so that a busy neighbour costs little)"},
+      {EnvVar::onednn_max_isa, "ONEDNN_MAX_CPU_ISA",
+       "the best instructions that oneDNN may use, in its words"},
       {EnvVar::omp_wait_policy, "OMP_WAIT_POLICY", "the same in OpenMP's words: active, passive"},
   };
   return table;

@@ -21,6 +21,7 @@ enum class EnvVar {
   columns,           // COLUMNS
   gomp_spincount,    // GOMP_SPINCOUNT
   omp_wait_policy,   // OMP_WAIT_POLICY
+  onednn_max_isa,    // ONEDNN_MAX_CPU_ISA
 };
 
 struct EnvRow {

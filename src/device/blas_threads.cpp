@@ -2,6 +2,10 @@
 
 #include <ATen/Parallel.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <cstdlib>
 
 // Exported by libtorch_cpu where it has MKL (Intel oneMKL reference, "mkl_set_num_threads_local": gives the
@@ -22,10 +26,18 @@ void make_blas_reproducible() {
   ::setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
 }
 
-SingleThreadBlas::SingleThreadBlas() : before_(set_local(1)) {}
+SingleThreadBlas::SingleThreadBlas() : before_(set_local(1)) {
+#ifdef _OPENMP
+  openmp_before_ = omp_get_max_threads();
+  omp_set_num_threads(1);
+#endif
+}
 
 SingleThreadBlas::~SingleThreadBlas() {
   set_local(before_);
+#ifdef _OPENMP
+  omp_set_num_threads(openmp_before_);
+#endif
 }
 
 void keep_blas_single_threaded() {

@@ -11,7 +11,8 @@ namespace rushes {
 /// process's first matrix product: MKL reads the variable once.
 void make_blas_reproducible();
 
-/// While it lives, MKL calls of this thread use one thread. Does nothing where LibTorch has no MKL.
+/// While it lives, products of this thread use one thread: MKL's, and oneDNN's, which goes by OpenMP's
+/// number.
 class SingleThreadBlas {
  public:
   SingleThreadBlas();
@@ -20,7 +21,7 @@ class SingleThreadBlas {
   SingleThreadBlas& operator=(const SingleThreadBlas&) = delete;
 
  private:
-  int before_;
+  int before_, openmp_before_ = 0;
 };
 
 /// The same for good, for the calling thread and each thread of its ATen pool.

@@ -61,9 +61,7 @@ std::vector<std::string> speed_flags() {
 CudaDevices cuda_devices() {
   if (list_cuda_devices != nullptr) return list_cuda_devices();
   if (!RUSHES_WITH_CUDA) return {{}, "this build has no CUDA (it was configured without the CUDA toolkit)"};
-  return {
-      {},
-      "this machine has no NVIDIA driver (there is no /dev/nvidiactl), or librushes_cuda.so did not load"};
+  return {{}, "this machine has no NVIDIA driver (libcuda.so.1), or librushes_cuda.so did not load"};
 }
 
 }  // namespace

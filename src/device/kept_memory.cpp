@@ -43,8 +43,8 @@ class KeptMemory final : public c10::Allocator {
     const std::lock_guard<std::mutex> lock(mutex_);
     Block block = take(wanted);
     if (block.pages == nullptr) {
-      most_ = std::max(most_, used_ + wanted);
-      drop(most_ + most_ / kSpareShare - used_ - wanted);
+      const size_t most = std::max(most_, used_ + wanted);
+      drop(most + most / kSpareShare - used_ - wanted);
       block = fresh(wanted);
       if (block.pages == nullptr) {
         drop(0);
@@ -66,6 +66,12 @@ class KeptMemory final : public c10::Allocator {
     default_copy_data(to, from, bytes);
   }
 
+  void forget() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    drop(0);
+    most_ = used_;
+  }
+
   int64_t kept() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return static_cast<int64_t>(kept_bytes_);
@@ -84,6 +90,8 @@ class KeptMemory final : public c10::Allocator {
     const Block block = found->second;
     given_.erase(found);
     used_ -= block.bytes;
+    // Until it is written again the system may take it, if memory is short, as that of a cache.
+    ::madvise(block.pages, block.bytes, MADV_FREE);
     kept_.push_back(block);
     kept_bytes_ += block.bytes;
     return true;
@@ -134,6 +142,10 @@ class KeptMemory final : public c10::Allocator {
 void keep_cpu_memory() {
   constexpr uint8_t kPriority = 1;  // over the default's 0
   c10::SetCPUAllocator(&KeptMemory::instance(), kPriority);
+}
+
+void forget_kept_memory() {
+  KeptMemory::instance().forget();
 }
 
 int64_t kept_cpu_memory() {

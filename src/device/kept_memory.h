@@ -7,9 +7,13 @@
 namespace rushes {
 
 /// From now on, for the life of the process: blocks of 1 MiB and more are kept. What is kept and what is in
-/// use together never exceed the most that was in use at once by more than a quarter. Calling it again does
+/// use together never exceed the most that was in use at once by more than a quarter. Memory
+/// that is kept is marked as the first to be taken where memory runs short (MADV_FREE). Calling it again does
 /// nothing.
 void keep_cpu_memory();
+
+/// Gives what is kept back to the system, and begins anew to count the most that is in use.
+void forget_kept_memory();
 
 /// Bytes that freed tensors left behind and no tensor uses now.
 int64_t kept_cpu_memory();

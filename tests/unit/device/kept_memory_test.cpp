@@ -26,7 +26,9 @@ TEST_CASE(
     "freed memory is given to the next tensor that fits, and little more is held than was in use at once") {
   keep_cpu_memory();
   keep_cpu_memory();
+  forget_kept_memory();
   const int64_t before = kept_cpu_memory();
+  CHECK(before == 0);
   const void* place = nullptr;
   {
     const at::Tensor a = mebibytes(64);
@@ -72,6 +74,11 @@ TEST_CASE("memory that is not there is an error that can be caught") {
   keep_cpu_memory();
   CHECK_THROWS_AS(at::empty({int64_t{1} << 50}, at::kByte), c10::Error);
   CHECK_NOTHROW(mebibytes(2));
+  forget_kept_memory();
+  CHECK_THROWS_AS(at::empty({int64_t{1} << 50}, at::kByte), c10::Error);
+  for (int i = 1; i < 20; ++i)
+    mebibytes(2 * i);  // the one that failed was not the most that was in use
+  CHECK(kept_cpu_memory() <= 50 * kMiB);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The same bits on every instruction set: the clips of a batch may be made on nodes of different processors.
+// Our own vector code gives the same bits on every instruction set. (Products are oneDNN's: the same for one
+// ONEDNN_MAX_CPU_ISA, which is the best that the processor has.)
 #include <ATen/ATen.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "kernels/common/cpu.h"
+#include "kernels/flash_attention/flash_attention.h"
+#include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rotary/rotary.h"
 
@@ -43,6 +46,13 @@ std::string digests() {
     text += digest(rms_norm(x, weight, 1e-6, RmsNormRounding::after_weight)) + " ";
     const at::Tensor cos = values({7, 33}, 7).div_(8), sin = values({7, 33}, 8).div_(8);
     text += digest(rotary(x, cos, sin)) + " ";
+    at::Tensor out = at::empty_like(x);
+    rms_norm_silu_out(out, x, weight, 1e-6);
+    text += digest(out) + " ";
+    const at::Tensor q = values({1, 300, 2, 66}, 9).div_(4).to(dtype);
+    if (can_flash_attention(q)) text += digest(flash_attention(q, q, q, 0.1)) + " ";
+    const LinearWeight dense(values({70, 66}, 10).to(dtype));
+    if (dense.panels().defined()) text += digest(linear(x, dense, values({70}, 11).to(dtype))) + " ";
   }
   return text;
 }

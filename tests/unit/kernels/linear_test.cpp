@@ -74,7 +74,7 @@ TEST_CASE("linear and attention give the same bits for any number of threads", "
   for (int trial = 0; trial < 300; ++trial) {
     const int64_t rows = draw(10), in = draw(10), out = draw(10);
     CAPTURE(rows, in, out);
-    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
       const at::Tensor x = at::randn({rows, in}).to(dtype), weight = at::randn({out, in}).to(dtype);
       CHECK(same_for_any_threads([&] { return linear(x, LinearWeight(weight), at::Tensor()); }));
     }
@@ -88,6 +88,10 @@ TEST_CASE("linear and attention give the same bits for any number of threads", "
                          .bias = {},
                          .scale = {}};
     if (trial % 2 == 1) input.bias = at::randn({1, heads, queries, keys});
+    if (trial % 4 == 2) {
+      for (at::Tensor* part : {&input.q, &input.k, &input.v})
+        *part = part->to(at::kBFloat16);
+    }
     CHECK(same_for_any_threads([&] { return attend(input, {}); }));
   }
 }
