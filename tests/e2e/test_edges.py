@@ -169,5 +169,18 @@ def case_bad_words_and_layouts_are_told_with_their_place(folder, model):
     expect(f"job.yaml:{line}: parallel: dp 4" in text and "height" in text, text)
 
 
+def case_the_starter_says_what_is_missing_and_loads_no_cuda_without_a_driver(folder, model):
+    alone = shutil.copy(binary(), folder / "rushes")
+    done = subprocess.run([alone, "--version"], capture_output=True, text=True, timeout=60)
+    expect(done.returncode == 2 and "librushes.so" in done.stderr, f"{done.returncode}: {done.stderr}")
+    (folder / "link").symlink_to(binary())
+    expect("rushes" in subprocess.run([folder / "link", "--version"], capture_output=True, text=True).stdout, "by a link")
+    if pathlib.Path("/proc/driver/nvidia").exists():
+        return
+    done = subprocess.run([binary(), "--version"], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "LD_DEBUG": "files"})
+    expect("libtorch_cpu" in done.stderr and "libtorch_cuda" not in done.stderr, "libtorch_cuda was loaded")
+
+
 if __name__ == "__main__":
     sys.exit(main(__name__))
