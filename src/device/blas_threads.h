@@ -21,7 +21,8 @@ class SingleThreadBlas {
   SingleThreadBlas& operator=(const SingleThreadBlas&) = delete;
 
  private:
-  int before_, openmp_before_ = 0;
+  int before_;
+  [[maybe_unused]] int openmp_before_ = 0;  // clang builds have no OpenMP
 };
 
 /// The same for good, for the calling thread and each thread of its ATen pool.

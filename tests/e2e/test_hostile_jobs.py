@@ -55,7 +55,7 @@ MISTAKES = [
     ("precision:", None),
     ("  vae: float8", "precision.vae: must be one of auto, float32, bfloat16, float16; found the text 'float8'"),
     ("  transfomer: float32", "precision.transfomer: unknown key; did you mean 'transformer'?"),
-    ("attention: flash", "attention: must be one of auto, reference, sdpa; found the text 'flash'"),
+    ("attention: xformers", "attention: must be one of auto, flash, reference, sdpa; found the text 'xformers'"),
     ("device: gpu", "device: must be one of auto, cpu, cuda; found the text 'gpu'"),
     ("regression: {min_ssim: 2, reference: x}", "regression.min_ssim: must be a number from 0 to 1; found the number 2"),
     ("numerics: oficial", ("numerics: must be one of diffusers, official, fastvideo", "did you mean 'official'?")),
