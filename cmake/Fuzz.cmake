@@ -5,6 +5,8 @@ file(GLOB fuzzed_sources CONFIGURE_DEPENDS
   src/base/*.cpp src/config/*.cpp src/config/yaml/*.cpp src/device/*.cpp src/weights/*.cpp
   src/models/tokenizers/*.cpp src/models/tokenizers/icu/*.cpp)
 add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
+  kernels/common/brgemm.cpp
+  src/attention/fastest_attention.cpp
   src/models/dits/wan_config.cpp
   src/models/encoders/t5_config.cpp
   src/models/schedulers/flow_match_euler.cpp

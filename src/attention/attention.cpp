@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "kernels/common/brgemm.h"
 #include "kernels/flash_attention/flash_attention.h"
 
 namespace rushes {
@@ -83,10 +82,6 @@ at::Tensor attend(const AttentionInput& in, const StepContext& context) {
   const bool flash = context.attention != AttentionBackend::sdpa && !in.bias && scale > 0;
   if (flash && can_flash_attention(in.q)) return flash_attention(in.q, in.k, in.v, scale);
   return attend_sdpa(in, scale);
-}
-
-AttentionBackend fastest_attention(at::Device device, at::ScalarType dtype) {
-  return device.is_cpu() && has_brgemm(dtype) ? AttentionBackend::flash : AttentionBackend::sdpa;
 }
 
 }  // namespace rushes

@@ -27,7 +27,4 @@ struct AttentionInput {
 /// (but float32 on the CPU).
 at::Tensor attend(const AttentionInput& input, const StepContext& context);
 
-/// What `automatic` comes to where no bias is given.
-AttentionBackend fastest_attention(at::Device device, at::ScalarType dtype);
-
 }  // namespace rushes

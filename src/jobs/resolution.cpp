@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <ctime>
 
-#include "attention/attention.h"
+#include "attention/fastest_attention.h"
 #include "device/device.h"
-#include "pipelines/component.h"
 
 namespace rushes {
 namespace {
@@ -57,16 +56,15 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
   options.transformer = job.precision.transformer.value_or(usual);
   options.vae = job.precision.vae.value_or(Dtype::float32);
   options.text_encoder = job.precision.text_encoder.value_or(usual);
+  const AttentionBackend fastest = fastest_attention(options.device, options.transformer);
   options.attention = job.attention == "reference" ? AttentionBackend::reference
                       : job.attention == "sdpa"    ? AttentionBackend::sdpa
-                      : job.attention == "flash"
-                          ? AttentionBackend::flash
-                          : fastest_attention(options.device, scalar_type(options.transformer));
-  if (job.attention == "flash" &&
-      fastest_attention(options.device, scalar_type(options.transformer)) != AttentionBackend::flash)
+                      : job.attention == "flash"   ? AttentionBackend::flash
+                                                   : fastest;
+  if (job.attention == "flash" && fastest != AttentionBackend::flash)
     problems.add(where,
-                 ": attention: flash runs on CPUs with AVX2, in float32 and (where the processor multiplies "
-                 "it) bfloat16, not on ",
+                 ": attention: flash runs on CPUs with AVX2, in float32 and (where the processor "
+                 "multiplies it) bfloat16, not on ",
                  options.device.str(), " in ", dtype_name(options.transformer), "; use auto or sdpa");
   return options;
 }

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "attention/fastest_attention.h"
 #include "config/job_file.h"
 #include "config/yaml/yaml.h"
 #include "jobs/presets.h"
@@ -127,7 +128,16 @@ TEST_CASE("resolution: number formats follow the device") {
   PipelineOptions options = resolve_options(job, false, "f:1", problems);
   CHECK(options.device.is_cpu());
   CHECK(options.transformer == Dtype::float32);
-  CHECK(options.attention == AttentionBackend::flash);
+  CHECK(options.attention == fastest_attention(at::kCPU, Dtype::float32));
+  job.attention = "flash";
+  job.precision.transformer = Dtype::float16;
+  problems = {};
+  resolve_options(job, false, "f:1", problems);
+  REQUIRE(problems.list().size() == 1);
+  CHECK(problems.list()[0].find("attention: flash runs on CPUs") != std::string::npos);
+  problems = {};
+  job.attention = "auto";
+  job.precision.transformer.reset();
   job.device = DeviceKind::cuda;
   job.precision.text_encoder = Dtype::float16;
   job.attention = str("reference");
