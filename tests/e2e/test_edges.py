@@ -108,7 +108,7 @@ def case_the_written_job_makes_the_same_clips(folder, model):
 
 
 def case_an_unfinished_fresh_run_is_seen_and_ended(folder, model):
-    job = write_job(folder, model, count=4, steps=300)
+    job = write_job(folder, model, count=4, steps=1500)
     out = folder / "out"
     run(job, mpi=False)
     started = launch(job, "--fresh", mpi=False)

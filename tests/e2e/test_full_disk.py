@@ -20,7 +20,7 @@ def unmount(disk):
 
 
 def case_one_rank_with_a_full_disk_leaves_its_items_to_the_others(folder, model):
-    job = write_job(folder, model, count=6, steps=600)
+    job = write_job(folder, model, count=6, steps=2500)
     out = folder / "out"
     started = launch(job, ranks=2)
     work = out / ".rushes" / "work"
@@ -42,7 +42,7 @@ def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
     disk = folder / "disk"
     mount(disk, "2m")
     try:
-        job = write_job(folder, model, count=4, output="disk/out", steps=300)
+        job = write_job(folder, model, count=4, output="disk/out", steps=1500)
         out = disk / "out"
         started = launch(job, ranks=2)
         expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1), started.text())

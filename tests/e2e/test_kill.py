@@ -13,7 +13,7 @@ from e2e.support import (assert_clean, digests, done_counts, events, expect, lau
                          write_job)
 
 COUNT = 8
-STEPS = 25
+STEPS = 100
 IDS = [f"clip-{i}" for i in range(COUNT)]
 
 

@@ -161,11 +161,11 @@ def case_a_failing_item_is_recorded_and_the_rest_go_on(folder, model):
 
 
 def case_signals_stop_after_the_step(folder, model):
-    whole = write_job(folder, model, count=4, name="whole", output="whole", steps=300)
+    whole = write_job(folder, model, count=4, name="whole", output="whole", steps=2000)
     run(whole, mpi=False)
     for number, mpi in ((signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, True)):
         name = f"stop-{number.name}"
-        job = write_job(folder, model, count=4, name=name, output=name, steps=300)
+        job = write_job(folder, model, count=4, name=name, output=name, steps=2000)
         out = folder / name
         started = launch(job, ranks=2, mpi=mpi)
         made = started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1)
@@ -216,7 +216,7 @@ def case_two_runs_share_one_folder(folder, model):
 
 
 def case_fresh_goes_on_after_a_stop(folder, model):
-    job = write_job(folder, model, count=4, steps=200)
+    job = write_job(folder, model, count=4, steps=1200)
     out = folder / "out"
     run(job, mpi=False)
     before = digests(out)
