@@ -13,6 +13,7 @@
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
+#include "kernels/common/tiles.h"
 
 namespace rushes {
 namespace {
@@ -36,10 +37,6 @@ struct Problem {
   int64_t k_block() const { return dim * kKeys; }
   int64_t v_block() const { return kKeys * value_dim; }
 };
-
-int64_t pieces(int64_t size, int64_t piece) {
-  return (size + piece - 1) / piece;
-}
 
 /// Row `k` and column `n` of a second operand of `columns` columns.
 template <class T>

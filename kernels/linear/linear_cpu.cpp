@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "device/blas_threads.h"
+#include "kernels/common/tiles.h"
 #include "kernels/linear/linear.h"
 
 namespace rushes {
@@ -19,27 +20,17 @@ constexpr int64_t kTileElements = int64_t{1} << 17;
 // Below this many multiplications waking another thread costs more than it saves (some 20 microseconds).
 constexpr int64_t kSerial = int64_t{1} << 20;
 
-int64_t tiles(int64_t size, int64_t tile) {
-  return (size + tile - 1) / tile;
-}
-
-/// Equal pieces, none over `most`, in multiples of 16 but for the last.
-int64_t even_tile(int64_t size, int64_t most) {
-  const int64_t even = tiles(size, tiles(size, most));
-  return std::min(size, tiles(even, 16) * 16);
-}
-
 }  // namespace
 
 LinearTile linear_tile(int64_t rows, int64_t columns) {
-  const int64_t tile_rows = even_tile(rows, kTileRows);
-  return {tile_rows, even_tile(columns, std::clamp<int64_t>(kTileElements / tile_rows, 128, 1024))};
+  const int64_t tile_rows = even_piece(rows, kTileRows);
+  return {tile_rows, even_piece(columns, std::clamp<int64_t>(kTileElements / tile_rows, 128, 1024))};
 }
 
 void linear_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor& y) {
   const int64_t rows = x.size(0), columns = weight.size(0);
   const LinearTile tile = linear_tile(rows, columns);
-  const int64_t across = tiles(columns, tile.columns), count = tiles(rows, tile.rows) * across;
+  const int64_t across = pieces(columns, tile.columns), count = pieces(rows, tile.rows) * across;
   const at::Tensor weight_t = weight.t();
   const int64_t work = tile.rows * tile.columns * x.size(1);
   const bool inference = c10::InferenceMode::is_enabled();

@@ -6,6 +6,7 @@
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
+#include "kernels/common/tiles.h"
 #include "kernels/linear/linear_panels.h"
 
 namespace rushes {
@@ -19,15 +20,6 @@ constexpr int64_t kGroup = 4;
 constexpr int64_t kDepth = 2048;  // of x and panel at a time: 512 KiB of panel, half of a core's own cache
 // Below this many multiplications waking another thread costs more than it saves (some 20 microseconds).
 constexpr int64_t kSerial = int64_t{1} << 21;
-
-int64_t pieces(int64_t size, int64_t piece) {
-  return (size + piece - 1) / piece;
-}
-
-/// Equal pieces, none over `most`, in multiples of 16 but for the last.
-int64_t even_piece(int64_t size, int64_t most) {
-  return std::min(size, pieces(pieces(size, pieces(size, most)), 16) * 16);
-}
 
 struct Problem {
   int64_t rows, in, out, x_stride;
