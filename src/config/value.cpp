@@ -65,7 +65,8 @@ bool is_plain_text(const std::string& text) {
                       std::string_view("_./@+- ").find(c) != std::string_view::npos;
     if (!safe) return false;
   }
-  const std::string_view edges("-. ");  // "- x" is a list, "---" and "..." end a document
+  // "- x" is a list, "---" and "..." end a document, no word begins with @.
+  const std::string_view edges("-.@ ");
   return edges.find(text.front()) == std::string_view::npos && text.back() != ' ';
 }
 

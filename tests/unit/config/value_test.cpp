@@ -58,6 +58,7 @@ TEST_CASE("yaml_line: texts keep their meaning") {
       CHECK(line == text);
       CHECK(plain_scalar(line, 0).kind == Kind::text);
       CHECK(line.find_first_of(":#,[]{}&*!|>'\"%\n\t") == std::string::npos);
+      CHECK(line.front() != '@');
     }
   }
   CHECK(yaml_line(nlohmann::ordered_json{{"b", 1}, {"a", {1.5, "x y", nullptr}}}) ==
