@@ -99,6 +99,27 @@ void bench_report(const std::string& op, const BenchOptions& options, const std:
   write_file_atomic(options.json, report.dump(2) + "\n", "bench");
 }
 
+void bench_check(const char* op, const at::Tensor& ours, const at::Tensor& definition) {
+  const double worst = (ours.to(at::kFloat) - definition.to(at::kFloat)).abs().max().item<double>();
+  const double allowed =
+      definition.abs().max().item<double>() * (definition.scalar_type() == at::kFloat ? 1e-5 : 1e-2);
+  if (!(worst <= allowed))
+    fail(op, " ", definition.toString(), " is off by ", worst, ", more than ", allowed);
+}
+
+int bench_tokens_main(int count, char** words, const char* op, std::array<int64_t, 2> dims,
+                      TokensBench* measure) {
+  return bench_main(count, words, [&](const BenchOptions& options) {
+    std::vector<BenchRow> rows;
+    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      rows.push_back(measure(options.device, dtype, 3120, dims[0]));
+      rows.push_back(measure(options.device, dtype, 32760, dims[0]));
+      if (options.device.is_cuda()) rows.push_back(measure(options.device, dtype, 32760, dims[1]));
+    }
+    bench_report(op, options, rows);
+  });
+}
+
 int bench_main(int count, char** words, const std::function<void(const BenchOptions&)>& body) {
   try {
     body(bench_options(count, words));

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <functional>
 #include <string>
 #include <vector>
@@ -32,7 +33,15 @@ BenchRow bench_beside(at::Device device, const std::string& name, double bytes,
                       const std::function<void()>& ours, const std::function<void()>& aten);
 /// Prints GB/s and the ratios to ATen and to the copy, and writes them as JSON where asked.
 void bench_report(const std::string& op, const BenchOptions& options, const std::vector<BenchRow>& rows);
+/// A UserError where `ours` is further from `definition` than the format explains: nothing wrong is timed.
+void bench_check(const char* op, const at::Tensor& ours, const at::Tensor& definition);
 /// A bench's main: runs `body`; an error is printed and gives 2 (user) or 1.
 int bench_main(int count, char** words, const std::function<void(const BenchOptions&)>& body);
+
+/// The main of an op over [1, tokens, dim]: each format at the token counts of Wan (two latent frames of 480
+/// x 832, and 81 frames), `dims` being the width of 1.3B and, on a GPU, of 14B.
+using TokensBench = BenchRow(at::Device device, at::ScalarType dtype, int64_t tokens, int64_t dim);
+int bench_tokens_main(int count, char** words, const char* op, std::array<int64_t, 2> dims,
+                      TokensBench* measure);
 
 }  // namespace rushes

@@ -6,6 +6,7 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -80,6 +81,40 @@ RUSHES_INLINE float exp2_between_limits(float x) {
 RUSHES_INLINE float silu(float x) {
   const float value = x / (1.0f + exp2_between_limits(x * -1.44269504f));
   return x < -87.0f ? x * 0.0f : value;
+}
+
+/// GELU's tanh formula (kernels/gelu/gelu.h); 0 below -10, where it is under 1e-36.
+RUSHES_INLINE float gelu_tanh(float x) {
+  const float u = x + 0.044715f * x * x * x;
+  const float value = x / (1.0f + exp2_between_limits(u * -2.3022082f));  // 2 sqrt(2 / pi) / ln 2
+  return x < -10.0f ? x * 0.0f : value;
+}
+
+constexpr int64_t kLanes = 64;  // four 16-float registers, so that adds do not wait for each other
+
+#define RUSHES_LAMBDA __attribute__((always_inline))
+
+/// value(0) + ... + value(count - 1), in kLanes partial sums: always the same order.
+template <class Value>
+RUSHES_INLINE float lane_sum(int64_t count, Value value) {
+  float lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j)
+      lanes[j] += value(i + j);
+  }
+  for (int64_t j = 0; i + j < count; ++j)
+    lanes[j] += value(i + j);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t j = 0; j < width; ++j)
+      lanes[j] += lanes[j + width];
+  }
+  return lanes[0];
+}
+
+/// Rows that are worth a thread of their own.
+inline int64_t rows_a_thread(int64_t dim) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, dim));
 }
 
 /// The instruction sets that the ops are compiled for, least first.

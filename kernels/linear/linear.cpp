@@ -1,6 +1,8 @@
 #include "kernels/linear/linear.h"
 
 #include "base/error.h"
+#include "kernels/common/tensor_rows.h"
+#include "kernels/gelu/gelu.h"
 #include "kernels/linear/linear_cpu.h"
 #include "kernels/linear/linear_panels.h"
 
@@ -15,6 +17,14 @@ void check(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bi
   if (!bias.defined()) return;
   RUSHES_CHECK(bias.dim() == 1 && bias.size(0) == weight.out() && bias.scalar_type() == x.scalar_type(),
                "bias ", bias.sizes(), ", weight [", weight.out(), ", ", weight.in(), "]");
+}
+
+// For 16-bit formats as for float32: gelu_tanh_ takes what the kernels take, ATen the rest.
+at::Tensor finish(at::Tensor y, Epilogue epilogue) {
+  if (epilogue == Epilogue::none || y.is_meta()) return y;
+  if (!number_format(y.scalar_type())) return gelu_tanh_reference(y);
+  gelu_tanh_(y);
+  return y;
 }
 
 }  // namespace
@@ -33,12 +43,13 @@ LinearWeight::LinearWeight(const at::Tensor& weight)
   }
 }
 
-at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias) {
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,
+                  Epilogue epilogue) {
   check(x, weight, bias);
   const bool empty = x.numel() == 0 || weight.in() == 0 || weight.out() == 0;
   if (!x.device().is_cpu() || empty) {
     RUSHES_CHECK(weight.plain().defined() || x.numel() == 0, "x ", x.sizes());
-    if (weight.plain().defined()) return linear_reference(x, weight.plain(), bias);
+    if (weight.plain().defined()) return finish(linear_reference(x, weight.plain(), bias), epilogue);
   }
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.out();
@@ -47,11 +58,11 @@ at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Ten
   const at::Tensor rows = x.reshape({-1, weight.in()});
   at::Tensor flat = y.view({-1, weight.out()});
   if (weight.panels().defined()) {
-    linear_panels(rows, weight.panels(), bias, flat);
-  } else {
-    linear_cpu(rows, weight.plain(), bias, flat);
+    linear_panels(rows, weight.panels(), bias, flat, epilogue);
+    return y;
   }
-  return y;
+  linear_cpu(rows, weight.plain(), bias, flat);
+  return finish(std::move(y), epilogue);
 }
 
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

@@ -33,8 +33,12 @@ class LinearWeight {
   at::Tensor panels_;  // see linear_panels.h
 };
 
+/// What is done to each y before it is written; y is rounded to its dtype first, as if the two were apart.
+enum class Epilogue { none, gelu_tanh };
+
 /// x: [..., in], bias: [out] or undefined; of the weight's dtype and device -> [..., out].
-at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias);
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,
+                  Epilogue epilogue = Epilogue::none);
 
 /// The definition, by ATen. weight: [out, in].
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);

@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/linear/linear.h"
+
 namespace rushes {
 
 /// Whether the micro-kernel runs here, and takes this depth (bfloat16: an even one).
@@ -14,6 +16,7 @@ at::Tensor pack_panels(const at::Tensor& weight);
 
 /// x: [rows, in], rows any distance apart; bias: [out] or undefined; y: [rows, out], contiguous: every
 /// element is written.
-void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y);
+void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
+                   Epilogue epilogue);
 
 }  // namespace rushes

@@ -32,6 +32,7 @@ struct Operands {
   const T* panels;
   const T* bias;  // or null
   T* y;
+  bool gelu;
 };
 
 // ---- packing
@@ -68,8 +69,14 @@ void pack(const at::Tensor& weight, at::Tensor& panels) {
 
 // ---- the product
 
-/// y = y + bias, or (bfloat16) y = rounded sums + bias, over one block.
-template <class T>
+template <class T, bool kGelu>
+RUSHES_INLINE T finished(float sum) {
+  const T y = from_float<T>(sum);
+  return kGelu ? from_float<T>(gelu_tanh(to_float(y))) : y;
+}
+
+/// y = sums + bias, rounded (where T is float32 the sums are y's own memory), then the activation; one block.
+template <class T, bool kGelu>
 struct FinishBlock {
   RUSHES_INLINE static void run(const float* sums, int64_t stride, const T* bias, T* y, int64_t out,
                                 int64_t rows, int64_t columns) {
@@ -79,11 +86,11 @@ struct FinishBlock {
       if (bias == nullptr) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < columns; ++i)
-          to[i] = from_float<T>(from[i]);
+          to[i] = finished<T, kGelu>(from[i]);
       } else {
 #pragma GCC ivdep
         for (int64_t i = 0; i < columns; ++i)
-          to[i] = from_float<T>(from[i] + to_float(bias[i]));
+          to[i] = finished<T, kGelu>(from[i] + to_float(bias[i]));
       }
     }
   }
@@ -108,12 +115,17 @@ void run_tile(const Problem& p, const Operands<T>& o, int64_t row, int64_t first
              o.panels + (panel * p.in + k) * kPanel, kPanel, sums(panel), stride, /*add=*/k > 0);
     }
   }
-  if (kInPlace && o.bias == nullptr) return;
+  if (kInPlace && o.bias == nullptr && !o.gelu) return;
   for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-    const int64_t column = panel * kPanel;
-    run_best<FinishBlock<T>>(cpu_level(), static_cast<const float*>(sums(panel)), stride,
-                             o.bias == nullptr ? nullptr : o.bias + column, o.y + row * p.out + column, p.out,
-                             rows, std::min(kPanel, p.out - column));
+    const int64_t column = panel * kPanel, columns = std::min(kPanel, p.out - column);
+    const float* from = sums(panel);
+    const T* bias = o.bias == nullptr ? nullptr : o.bias + column;
+    T* to = o.y + row * p.out + column;
+    if (o.gelu) {
+      run_best<FinishBlock<T, true>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
+    } else {
+      run_best<FinishBlock<T, false>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
+    }
   }
 }
 
@@ -135,7 +147,8 @@ void multiply(const Problem& p, const Operands<T>& o) {
 }
 
 template <class T>
-void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y) {
+void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
+              bool gelu) {
   const int64_t rows = y.size(0), in = panels.size(1) / kPanel;
   const at::Tensor own_bias = bias.defined() ? bias.contiguous() : bias;
   multiply<T>({.rows = rows,
@@ -148,7 +161,8 @@ void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& b
               {.x = x.const_data_ptr<T>(),
                .panels = panels.const_data_ptr<T>(),
                .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
-               .y = y.mutable_data_ptr<T>()});
+               .y = y.mutable_data_ptr<T>(),
+               .gelu = gelu});
 }
 
 }  // namespace
@@ -165,11 +179,13 @@ at::Tensor pack_panels(const at::Tensor& weight) {
   return packed;
 }
 
-void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y) {
+void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
+                   Epilogue epilogue) {
   const bool rows = (x.stride(1) == 1 || x.size(1) == 1) && x.stride(0) >= x.size(1);
   const at::Tensor own = rows ? x : x.contiguous();
-  y.scalar_type() == at::kFloat ? multiply<float>(own, panels, bias, y)
-                                : multiply<at::BFloat16>(own, panels, bias, y);
+  const bool gelu = epilogue == Epilogue::gelu_tanh;
+  y.scalar_type() == at::kFloat ? multiply<float>(own, panels, bias, y, gelu)
+                                : multiply<at::BFloat16>(own, panels, bias, y, gelu);
 }
 
 }  // namespace rushes

@@ -79,7 +79,7 @@ void rms_norm_silu_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& w
                "out ", out.toString(), " ", out.sizes(), ", x ", x.toString(), " ", x.sizes());
   if (x.numel() == 0) return;
   const std::optional<Rows> from = as_rows(x), to = as_rows(out);
-  if (x.is_cpu() && from && to) {
+  if (from && to) {
     launch(*from, *to, weight, eps, RmsNormRounding::after_weight, /*silu=*/true);
   } else {
     at::silu_out(out, rms_norm(x, weight, eps));

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "kernels/common/reduce.cuh"
 #include "kernels/common/vec128.cuh"
 #include "kernels/rms_norm/rms_norm_launch.h"
 
@@ -25,22 +26,6 @@ constexpr int kHeldPacks = 8;  // packs a thread keeps between the two passes
 // ---- CUDA kernels
 // ------------------------------------------------------------------------------------------------
 
-// The sum of `value` over the block, in every thread.
-__device__ float block_sum(float value) {
-  __shared__ float of_warp[kMaxThreads / 32];
-  for (int offset = 16; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, offset);
-  }
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
-  __syncthreads();
-  float sum = 0;
-  for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) {
-    sum += of_warp[warp];
-  }
-  __syncthreads();  // the next row writes of_warp again
-  return sum;
-}
-
 template <class X, int kCount>
 __device__ __forceinline__ float squares(const Pack<X, kCount>& pack) {
   float sum = 0;
@@ -52,8 +37,13 @@ __device__ __forceinline__ float squares(const Pack<X, kCount>& pack) {
   return sum;
 }
 
+__device__ __forceinline__ float silu(float x) {
+  return x / (1.0f + expf(-x));  // expf gives infinity far out, and x / infinity is the 0 wanted
+}
+
 template <class X, class W, class Y, int kCount, bool kRoundFirst>
-__device__ __forceinline__ void write_pack(const Pack<X, kCount>& x, const W* weight, Y* y, float factor) {
+__device__ __forceinline__ void write_pack(const Pack<X, kCount>& x, const W* weight, Y* y, float factor,
+                                           bool with_silu) {
   Pack<Y, kCount> out;
 #pragma unroll
   for (int j = 0; j < kCount; ++j) {
@@ -66,6 +56,12 @@ __device__ __forceinline__ void write_pack(const Pack<X, kCount>& x, const W* we
       float value = to_float(x.at[j]) * factor;
       if (kRoundFirst) value = to_float(from_float<W>(value));
       out.at[j] = from_float<Y>(value * to_float(w.at[j]));
+    }
+  }
+  if (!kRoundFirst && with_silu) {
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      out.at[j] = from_float<Y>(silu(to_float(out.at[j])));
     }
   }
   store_pack<Y, kCount>(y, out);
@@ -107,14 +103,14 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormTask task)
         const int64_t p = threadIdx.x + int64_t{i} * blockDim.x;
         if (p < packs) {
           write_pack<X, W, Y, kCount, kRoundFirst>(held[i], weight ? weight + p * kCount : nullptr,
-                                                   y + p * kCount, factor);
+                                                   y + p * kCount, factor, task.silu);
         }
       }
     } else {
       for (int64_t p = threadIdx.x; p < packs; p += blockDim.x) {
         write_pack<X, W, Y, kCount, kRoundFirst>(load_pack<X, kCount>(x + p * kCount),
                                                  weight ? weight + p * kCount : nullptr, y + p * kCount,
-                                                 factor);
+                                                 factor, task.silu);
       }
     }
   }

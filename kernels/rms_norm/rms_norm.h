@@ -25,8 +25,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
 void rms_norm_(at::Tensor& x, const at::Tensor& weight, double eps,
                RmsNormRounding rounding = RmsNormRounding::after_weight);
 
-/// silu(rms_norm(x)), rounded after each, written to `out`: x's shape and dtype, any strides. (VAEs have the
-/// two together before every convolution; on the CPU they are one pass.)
+/// silu(rms_norm(x)), rounded after each, written to `out`: x's shape and dtype, any strides: one pass
+/// where both can be seen as rows. (VAEs have the two together before every convolution.)
 void rms_norm_silu_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// The definition in ATen's words, on any device: what tests and benches hold the kernels to.

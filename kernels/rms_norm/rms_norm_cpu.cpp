@@ -1,5 +1,5 @@
 // CPU half of rms_norm. A row is read twice (the second time out of the cache) and written once; rows are
-// shared out over threads, never split, and summed in a fixed order of kLanes partial sums.
+// shared out over threads, never split, and summed in a fixed order (lane_sum).
 
 #include <ATen/Parallel.h>
 
@@ -12,30 +12,6 @@
 namespace rushes {
 namespace {
 
-constexpr int64_t kLanes = 64;  // four 16-float registers, so that adds do not wait for each other
-
-template <class X>
-RUSHES_INLINE float sum_of_squares(const X* x, int64_t dim) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) {
-      const float value = to_float(x[i + j]);
-      lanes[j] += value * value;
-    }
-  }
-  for (int64_t j = 0; i + j < dim; ++j) {
-    const float value = to_float(x[i + j]);
-    lanes[j] += value * value;
-  }
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t j = 0; j < width; ++j) {
-      lanes[j] += lanes[j + width];
-    }
-  }
-  return lanes[0];
-}
-
 // X: input, W: weight, Y: output; kRoundFirst: RmsNormRounding::before_weight; kSilu: see RmsNormTask.
 template <class X, class W, class Y, bool kRoundFirst, bool kSilu = false>
 struct NormRows {
@@ -44,7 +20,11 @@ struct NormRows {
     for (int64_t row = begin; row < end; ++row) {
       const X* x = static_cast<const X*>(task->x) + row * task->x_stride;
       Y* y = static_cast<Y*>(task->y) + row * task->y_stride;
-      const float mean = sum_of_squares(x, task->dim) / static_cast<float>(task->dim);
+      const float squares = lane_sum(task->dim, [=](int64_t i) RUSHES_LAMBDA {
+        const float value = to_float(x[i]);
+        return value * value;
+      });
+      const float mean = squares / static_cast<float>(task->dim);
       const float factor = 1.0f / std::sqrt(mean + task->eps);
       // y may be x, element for element, which hinders no vector code.
       if (weight == nullptr) {
@@ -69,8 +49,7 @@ struct NormRows {
 template <class X, class W>
 void run(const RmsNormTask& task) {
   const CpuLevel level = cpu_level();
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, task.dim));
-  at::parallel_for(0, task.rows, grain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, task.rows, rows_a_thread(task.dim), [&](int64_t begin, int64_t end) {
     if (task.silu) {
       run_best<NormRows<X, W, X, false, true>>(level, &task, begin, end);
     } else if (!task.round_before_weight) {

@@ -18,7 +18,7 @@ struct RmsNormTask {
   float eps;
   NumberFormat x_format, weight_format;
   bool round_before_weight;
-  bool silu;  // of the rounded result, rounded again; rms_norm_cpu alone, and not with round_before_weight
+  bool silu;  // of the rounded result, rounded again; not with round_before_weight
 };
 
 void rms_norm_cpu(const RmsNormTask& task);

@@ -190,8 +190,11 @@ std::string yaml_line(const nlohmann::ordered_json& json) {
     return str("[", join(parts, ", "), "]");
   }
   if (json.is_object()) {
-    for (const auto& [key, element] : json.items())
-      parts.push_back(str(yaml_line(key), ": ", yaml_line(element)));
+    for (const auto& [key, element] : json.items()) {
+      // A key of over 1,024 characters must be announced (YAML 1.2, 7.4.2).
+      const std::string name = yaml_line(key);
+      parts.push_back(str(name.size() > 1000 ? "? " : "", name, ": ", yaml_line(element)));
+    }
     return str("{", join(parts, ", "), "}");
   }
   if (json.is_string() && is_plain_text(json.get_ref<const std::string&>())) return json.get<std::string>();

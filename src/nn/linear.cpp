@@ -8,8 +8,8 @@ Linear::Linear(TensorLoader& loader, const std::string& name, int64_t in, int64_
   if (bias) bias_ = loader.take(name + ".bias", {out}, dtype);
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const {
-  return linear(x.to(weight_.dtype()), weight_, bias_);
+at::Tensor Linear::forward(const at::Tensor& x, Epilogue epilogue) const {
+  return linear(x.to(weight_.dtype()), weight_, bias_, epilogue);
 }
 
 }  // namespace rushes

@@ -22,7 +22,7 @@ class Linear {
   Linear(const at::Tensor& weight, at::Tensor bias) : weight_(weight), bias_(std::move(bias)) {}
 
   /// x: [..., in] -> [..., out]; computed in the weight's dtype (x is cast to it).
-  at::Tensor forward(const at::Tensor& x) const;
+  at::Tensor forward(const at::Tensor& x, Epilogue epilogue = Epilogue::none) const;
   at::ScalarType dtype() const { return weight_.dtype(); }
 
  private:

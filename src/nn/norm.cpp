@@ -15,14 +15,14 @@ LayerNorm::LayerNorm(TensorLoader& loader, const std::string& name, int64_t dim,
       weight_(loader.take(name + ".weight", {dim}, dtype).to(at::kFloat)),
       bias_(loader.take(name + ".bias", {dim}, dtype).to(at::kFloat)) {}
 
-at::Tensor LayerNorm::forward_float(const at::Tensor& x) const {
+at::Tensor LayerNorm::forward(const at::Tensor& x) const {
   RUSHES_CHECK(x.dim() >= 1 && x.size(-1) == dim_, "x ", x.sizes(), ", dim ", dim_);
-  const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
-  return at::layer_norm(x.to(at::kFloat), {dim_}, given(weight_), given(bias_), eps_);
+  return layer_norm(x, weight_, bias_, eps_);
 }
 
-at::Tensor LayerNorm::forward(const at::Tensor& x) const {
-  return forward_float(x).to(x.scalar_type());
+at::Tensor LayerNorm::modulated(const at::Tensor& x, const RowVectors& scale, const RowVectors& shift) const {
+  RUSHES_CHECK(!weight_.defined() && x.dim() >= 1 && x.size(-1) == dim_, "x ", x.sizes(), ", dim ", dim_);
+  return modulated_layer_norm(x, scale, shift, eps_);
 }
 
 }  // namespace rushes

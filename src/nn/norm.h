@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "weights/tensor_loader.h"
 
@@ -44,8 +45,8 @@ class LayerNorm {
 
   /// x: [..., dim] -> the same shape and dtype.
   at::Tensor forward(const at::Tensor& x) const;
-  /// The result before rounding: a new float32 tensor, which the caller may change.
-  at::Tensor forward_float(const at::Tensor& x) const;
+  /// forward(x) * (1 + scale) + shift, rounded once. Of a norm without parameters.
+  at::Tensor modulated(const at::Tensor& x, const RowVectors& scale, const RowVectors& shift) const;
 
  private:
   int64_t dim_ = 0;

@@ -36,10 +36,10 @@ bool accepted(Read read) {
   }
 }
 
-/// A property of what was read: broken, it is a finding.
-inline void hold(bool condition, const char* property) {
+/// A property of what was read: broken, it is a finding. `about` is shown with it.
+inline void hold(bool condition, const char* property, const std::string& about = "") {
   if (condition) return;
-  std::fprintf(stderr, "broken property: %s\n", property);
+  std::fprintf(stderr, "broken property: %s\n%s\n", property, about.c_str());
   std::abort();
 }
 

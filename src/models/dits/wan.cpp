@@ -4,6 +4,7 @@
 
 #include "attention/attention.h"
 #include "base/error.h"
+#include "kernels/gated_add/gated_add.h"
 #include "kernels/rotary/rotary.h"
 #include "nn/embedding.h"
 
@@ -20,30 +21,7 @@ std::string block_name(size_t number) {
   return rushes::str("blocks.", number);
 }
 
-// norm * (1 + scale) + shift; `norm` is a float32 temporary that is written over.
-at::Tensor modulate(at::Tensor norm, const at::Tensor& scale, const at::Tensor& shift, at::ScalarType dtype) {
-  return norm.mul_(scale + 1).add_(shift).to(dtype);
-}
-
-// x + y * gate, in float32, rounded to x's dtype; x is written over.
-at::Tensor add_gated(at::Tensor x, const at::Tensor& y, const at::Tensor& gate) {
-  if (x.scalar_type() == at::kFloat) return x.addcmul_(y, gate);
-  return x.copy_(x.to(at::kFloat).addcmul_(y.to(at::kFloat), gate));
-}
-
 }  // namespace
-
-// ---- modulation
-// --------------------------------------------------------------------------------------------------
-
-at::Tensor WanModulation::part(int64_t i) const {
-  const at::Tensor vectors = rows.select(1, i);
-  return index ? vectors.index_select(0, *index).unflatten(0, {batch, -1}) : vectors.unsqueeze(1);
-}
-
-WanModulation WanModulation::plus(const at::Tensor& table) const {
-  return {table + rows, index, batch};
-}
 
 // ---- attention
 // ---------------------------------------------------------------------------------------------------
@@ -227,10 +205,10 @@ void WanTransformer::check_image(const TransformerInputs& inputs, Problems& prob
 // ---- conditions
 // --------------------------------------------------------------------------------------------------
 
-WanTransformer::Time WanTransformer::embed_time(const at::Tensor& timestep, int64_t batch,
+WanTransformer::Time WanTransformer::embed_time(const at::Tensor& timestep,
                                                 const StepContext& context) const {
   at::Tensor times = timestep.to(device_);
-  std::optional<at::Tensor> index;
+  at::Tensor index;
   if (times.dim() == 2) {
     // Tokens have few distinct times (given frames and the others), so embed those.
     std::tie(times, index, std::ignore) =
@@ -242,8 +220,8 @@ WanTransformer::Time WanTransformer::embed_time(const at::Tensor& timestep, int6
   const at::Tensor projected = time_proj_.forward(at::silu(embedded));  // [times, 6 dim]
   context.note("condition_embedder.time_embedder", embedded);
   context.note("condition_embedder.time_proj", projected);
-  return {{projected.to(at::kFloat).unflatten(1, {6, -1}), index, batch},
-          {embedded.to(at::kFloat).unsqueeze(1), index, batch}};
+  return {{projected.to(at::kFloat).unflatten(1, {6, -1}), index},
+          {embedded.to(at::kFloat).unsqueeze(1), index}};
 }
 
 at::Tensor WanTransformer::embed_image(const at::Tensor& given) const {
@@ -256,8 +234,8 @@ at::Tensor WanTransformer::embed_image(const at::Tensor& given) const {
 
 WanTransformer::Condition WanTransformer::embed_condition(const TransformerInputs& inputs,
                                                           const StepContext& context) const {
-  at::Tensor inner = text_in_.forward(inputs.encoder_hidden_states.to(device_, dtype_));
-  at::Tensor all = text_out_.forward(at::gelu_(inner, "tanh"));
+  at::Tensor all = text_out_.forward(
+      text_in_.forward(inputs.encoder_hidden_states.to(device_, dtype_), Epilogue::gelu_tanh));
   context.note("condition_embedder.text_embedder", all);
   if (inputs.encoder_hidden_states_image) {
     const at::Tensor image = embed_image(*inputs.encoder_hidden_states_image);
@@ -304,9 +282,9 @@ at::Tensor WanTransformer::run_block(size_t number, at::Tensor x, const Conditio
   const WanModulation m = time.plus(block.scale_shift_table);
   enum { shift, scale, gate, ffn_shift, ffn_scale, ffn_gate };
 
-  at::Tensor normed = modulate(block.norm1.forward_float(x), m.part(scale), m.part(shift), dtype_);
+  at::Tensor normed = block.norm1.modulated(x, m.part(scale), m.part(shift));
   const at::Tensor itself = block.attn1.to_itself(normed, rope, context);
-  x = add_gated(x, itself, m.part(gate));
+  gated_add_(x, itself, m.part(gate));
 
   normed = block.norm2 ? block.norm2->forward(x) : x;
   const at::Tensor text = block.attn2.to_context(
@@ -315,10 +293,9 @@ at::Tensor WanTransformer::run_block(size_t number, at::Tensor x, const Conditio
       context);
   x.add_(text);
 
-  normed = modulate(block.norm3.forward_float(x), m.part(ffn_scale), m.part(ffn_shift), dtype_);
-  at::Tensor inner = block.ffn_in.forward(normed);
-  const at::Tensor fed = block.ffn_out.forward(at::gelu_(inner, "tanh"));
-  x = add_gated(x, fed, m.part(ffn_gate));
+  normed = block.norm3.modulated(x, m.part(ffn_scale), m.part(ffn_shift));
+  const at::Tensor fed = block.ffn_out.forward(block.ffn_in.forward(normed, Epilogue::gelu_tanh));
+  gated_add_(x, fed, m.part(ffn_gate));
 
   if (context.trace != nullptr) {
     const std::string name = block_name(number);
@@ -341,14 +318,14 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
 
   at::Tensor x = patch_embedding_.forward(given.to(device_, dtype_));  // [batch, tokens, dim]
   context.note("patch_embedding", x);
-  const Time time = embed_time(inputs.timestep, given.size(0), context);
+  const Time time = embed_time(inputs.timestep, context);
   const auto conditions = condition(inputs, x.size(1), context);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_block(i, x, *conditions, time.blocks, rope, context);
   }
 
   const WanModulation last = time.last.plus(scale_shift_table_);
-  x = modulate(norm_out_.forward_float(x), last.part(1), last.part(0), dtype_);
+  x = norm_out_.modulated(x, last.part(1), last.part(0));
   context.note("norm_out", x);
   x = proj_out_.forward(x);
   context.note("proj_out", x);

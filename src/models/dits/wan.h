@@ -25,14 +25,13 @@ namespace rushes {
 /// What the timestep says to every token: one row of vectors a sample, or a token's own (Wan 2.2 TI2V), where
 /// tokens of the same time share a row.
 struct WanModulation {
-  at::Tensor rows;                  // [batch or distinct times, parts, dim] float32
-  std::optional<at::Tensor> index;  // int64 [batch * tokens]: each token's row
-  int64_t batch = 0;
+  at::Tensor rows;   // [batch or distinct times, parts, dim] float32
+  at::Tensor index;  // int64 [batch * tokens]: each token's row; or undefined
 
-  /// Vector `i` for each token: float32, [batch, 1, dim] or [batch, tokens, dim].
-  at::Tensor part(int64_t i) const;
+  /// Vector `i` for each token.
+  RowVectors part(int64_t i) const { return {rows.select(1, i), index}; }
   /// The same with a table, [1, parts, dim], added.
-  WanModulation plus(const at::Tensor& table) const;
+  WanModulation plus(const at::Tensor& table) const { return {table + rows, index}; }
 };
 
 /// Keys and values of what cross-attention looks at: [batch, tokens, heads, head dim]. Those of images are
@@ -107,7 +106,7 @@ class WanTransformer : public Transformer {
   struct Time {
     WanModulation blocks, last;
   };
-  Time embed_time(const at::Tensor& timestep, int64_t batch, const StepContext& context) const;
+  Time embed_time(const at::Tensor& timestep, const StepContext& context) const;
   std::shared_ptr<const Condition> condition(const TransformerInputs& inputs, int64_t tokens,
                                              const StepContext& context) const;
   Condition embed_condition(const TransformerInputs& inputs, const StepContext& context) const;

@@ -42,6 +42,14 @@ TEST_CASE("yaml: the tree with its lines") {
   CHECK(root.find("g")->line == 7);
 }
 
+TEST_CASE("yaml: reads what yaml_line writes") {
+  const std::string bells(300, '\a');  // six characters each, once written
+  for (const auto& json : {nlohmann::ordered_json{{bells, 1}, {"b", {"@x", bells}}}, {{"a", {{bells, {{bells, "-"}}}}}},
+                           nlohmann::ordered_json{{std::string(2000, 'x'), {1, nullptr, "null", ""}}}}) {
+    CHECK(to_json(parse_yaml(yaml_line(json), "f")) == json);
+  }
+}
+
 TEST_CASE("yaml: empty files, BOM, CRLF") {
   CHECK(parse_yaml("", "f").kind == Value::Kind::nothing);
   CHECK(parse_yaml("# only words\n", "f").kind == Value::Kind::nothing);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "device/blas_threads.h"
 #include "device/device.h"
+#include "kernels/gelu/gelu.h"
 #include "kernels/linear/linear.h"
 
 namespace rushes {
@@ -52,6 +53,25 @@ TEST_CASE("linear equals its definition", "[kernels]") {
   CHECK(linear(at::empty({0, 4}), LinearWeight(at::ones({3, 4})), at::Tensor()).sizes() ==
         at::IntArrayRef({0, 3}));
   CHECK_THROWS_AS(linear(at::ones({2, 4}), LinearWeight(at::ones({3, 5})), at::Tensor()), InternalError);
+}
+
+TEST_CASE("linear with GELU is GELU of linear, to the bit", "[kernels]") {
+  at::manual_seed(5);
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {5, 8, 24}, {300, 64, 330}, {0, 4, 3}}) {
+      for (const bool with_bias : {true, false}) {
+        const at::Tensor x = at::randn({rows, in}).to(dtype), bias = at::randn({out}).to(dtype);
+        const LinearWeight weight(at::randn({out, in}).to(dtype));
+        at::Tensor apart = linear(x, weight, with_bias ? bias : at::Tensor());
+        if (dtype == at::kDouble) {
+          apart = gelu_tanh_reference(apart);
+        } else {
+          gelu_tanh_(apart);
+        }
+        CHECK(at::equal(linear(x, weight, with_bias ? bias : at::Tensor(), Epilogue::gelu_tanh), apart));
+      }
+    }
+  }
 }
 
 TEST_CASE("a row of linear does not depend on the rows beside it", "[kernels]") {

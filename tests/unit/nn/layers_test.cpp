@@ -52,7 +52,6 @@ TEST_CASE("layer norm is its definition, in 16 bits rounded once") {
   const at::Tensor narrow = x.to(at::kBFloat16);
   const at::Tensor expected = definition(narrow) * weight.to(at::kBFloat16) + bias.to(at::kBFloat16);
   CHECK(rounded.forward(narrow).scalar_type() == at::kBFloat16);
-  CHECK(worst(rounded.forward_float(narrow), expected) < 1e-5);
   CHECK(worst(rounded.forward(narrow), expected) < 0.004 * expected.abs().max().item<double>());
   CHECK_THROWS_AS(kept.forward(at::ones({2, 36})), InternalError);
 }
