@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/timer.h"
+#include "device/kept_memory.h"
 
 namespace rushes {
 namespace {
@@ -121,6 +122,7 @@ int bench_tokens_main(int count, char** words, const char* op, std::array<int64_
 }
 
 int bench_main(int count, char** words, const std::function<void(const BenchOptions&)>& body) {
+  keep_cpu_memory();  // as in a run: fresh pages cost more than most ops
   try {
     body(bench_options(count, words));
     return 0;

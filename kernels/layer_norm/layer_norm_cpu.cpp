@@ -16,7 +16,7 @@ template <class X>
 struct NormRows {
   RUSHES_INLINE static void run(const LayerNormTask* task, int64_t begin, int64_t end) {
     const int64_t dim = task->dim;
-    const float count = static_cast<float>(dim);
+    const float count = static_cast<float>(dim), one = task->factor_offset;
     for (int64_t row = begin; row < end; ++row) {
       const X* x = static_cast<const X*>(task->x) + row * task->x_stride;
       X* y = static_cast<X*>(task->y) + row * dim;
@@ -37,7 +37,7 @@ struct NormRows {
 #pragma GCC ivdep
       for (int64_t i = 0; i < dim; ++i) {
         const float norm = (to_float(x[i]) - mean) * rate;
-        y[i] = from_float<X>(norm * (factor[i] + task->factor_offset) + offset[i]);
+        y[i] = from_float<X>(norm * (factor[i] + one) + offset[i]);
       }
     }
   }

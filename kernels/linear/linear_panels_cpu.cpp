@@ -71,8 +71,8 @@ void pack(const at::Tensor& weight, at::Tensor& panels) {
 
 template <class T, bool kGelu>
 RUSHES_INLINE T finished(float sum) {
-  const T y = from_float<T>(sum);
-  return kGelu ? from_float<T>(gelu_tanh(to_float(y))) : y;
+  if constexpr (kGelu) sum = gelu_tanh(to_float(from_float<T>(sum)));
+  return from_float<T>(sum);
 }
 
 /// y = sums + bias, rounded (where T is float32 the sums are y's own memory), then the activation; one block.

@@ -12,6 +12,13 @@
 namespace rushes {
 namespace {
 
+// kSilu: of the rounded number, rounded again. (As `? :` over 16-bit classes it would not be vectorised.)
+template <class Y, bool kSilu>
+RUSHES_INLINE Y result(float value) {
+  if constexpr (kSilu) value = silu(to_float(from_float<Y>(value)));
+  return from_float<Y>(value);
+}
+
 // X: input, W: weight, Y: output; kRoundFirst: RmsNormRounding::before_weight; kSilu: see RmsNormTask.
 template <class X, class W, class Y, bool kRoundFirst, bool kSilu = false>
 struct NormRows {
@@ -30,16 +37,14 @@ struct NormRows {
       if (weight == nullptr) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < task->dim; ++i) {
-          const Y value = from_float<Y>(to_float(x[i]) * factor);
-          y[i] = kSilu ? from_float<Y>(silu(to_float(value))) : value;
+          y[i] = result<Y, kSilu>(to_float(x[i]) * factor);
         }
       } else {
 #pragma GCC ivdep
         for (int64_t i = 0; i < task->dim; ++i) {
           float value = to_float(x[i]) * factor;
           if constexpr (kRoundFirst) value = to_float(from_float<W>(value));
-          const Y rounded = from_float<Y>(value * to_float(weight[i]));
-          y[i] = kSilu ? from_float<Y>(silu(to_float(rounded))) : rounded;
+          y[i] = result<Y, kSilu>(value * to_float(weight[i]));
         }
       }
     }

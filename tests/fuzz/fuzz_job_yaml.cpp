@@ -40,8 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (first.job.prompts.kind == Value::Kind::nothing) return 0;  // what is missing cannot be written down
   const std::string written = rows_to_yaml(setting_rows(first.job, first.job, first.sources), "Resolved");
   ReadJob again;
-  fuzz::hold(fuzz::accepted([&] { again = read(written); }), "a job that was written down is read",
-             written);
+  fuzz::hold(fuzz::accepted([&] { again = read(written); }), "a job that was written down is read", written);
   fuzz::hold(settings(again.job) == settings(first.job), "a job survives being written down", written);
   return 0;
 }

@@ -44,7 +44,8 @@ TEST_CASE("yaml: the tree with its lines") {
 
 TEST_CASE("yaml: reads what yaml_line writes") {
   const std::string bells(300, '\a');  // six characters each, once written
-  for (const auto& json : {nlohmann::ordered_json{{bells, 1}, {"b", {"@x", bells}}}, {{"a", {{bells, {{bells, "-"}}}}}},
+  for (const auto& json : {nlohmann::ordered_json{{bells, 1}, {"b", {"@x", bells}}},
+                           {{"a", {{bells, {{bells, "-"}}}}}},
                            nlohmann::ordered_json{{std::string(2000, 'x'), {1, nullptr, "null", ""}}}}) {
     CHECK(to_json(parse_yaml(yaml_line(json), "f")) == json);
   }
