@@ -30,7 +30,7 @@ constexpr int64_t kMostInVain = 3;  // a start and two restarts that make nothin
 
 /// How a run ended, from the records: what is on disk counts, whoever made it.
 struct Tally {
-  int64_t done = 0;
+  std::set<std::string> done;
   int64_t failed = 0;
   int64_t left = 0;
   std::vector<const Item*> failed_items;
@@ -265,7 +265,7 @@ Tally JobRun::tally() const {
     const bool tried =
         now.attempts > start_.ledger[i].attempts;  // and failed, by another run over this folder
     if (now.state == ItemState::done) {
-      ++tally.done;
+      tally.done.insert(job_.items[i].id);
     } else if (now.state == ItemState::todo && !tried) {
       ++tally.left;
     } else {
@@ -281,12 +281,17 @@ int JobRun::finish() {
   pipeline_.reset();
   int code = kExitDone;
   if (world_.rank() == 0) {
+    const Tally now = tally();
     guarded([&] {
       OwnerWatch watch(folder_->owners());
-      Claims(*folder_, residence_->work, residence_->owner.token(), watch).sweep();
+      Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
+      claims.sweep();
       sweep_embeddings(folder_->embeddings());
+      // Who dies between an item's record and its claim's release is counted as having died of it.
+      for (const auto& [id, count] : claims.all_deaths()) {
+        if (now.done.count(id) > 0) claims.forget_deaths(id);
+      }
     });
-    const Tally now = tally();
     const int wrote = guarded([&] {
       code = kExitStopped;  // where even the count of starts cannot be written
       code = exit_code(now);
@@ -296,7 +301,7 @@ int JobRun::finish() {
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
     events_->add("run_ended", {{"code", code},
-                               {"done", now.done},
+                               {"done", now.done.size()},
                                {"failed", now.failed},
                                {"left", now.left},
                                {"seconds", timer_.seconds()}});
@@ -315,7 +320,7 @@ int JobRun::exit_code(const Tally& now) {
     restarts.set(0);
     return now.failed > 0 ? kExitFailedItems : kExitDone;
   }
-  const bool progress = now.done + now.failed > before;
+  const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before;
   const int64_t without = progress ? 0 : restarts.value() + 1;
   restarts.set(without);
   if (without < kMostInVain) return kExitStopped;
@@ -346,7 +351,7 @@ void JobRun::write_failed(const Tally& now) const {
 
 void JobRun::tell(const Tally& now, int code) const {
   const std::string root = folder_->root().string();
-  std::string line = str(now.done, " of ", job_.items.size(), " done");
+  std::string line = str(now.done.size(), " of ", job_.items.size(), " done");
   if (now.failed > 0)
     line += str(", ", now.failed, " failed (", folder_->failed().string(), ", ", root, "/items)");
   if (now.left > 0) line += str(", ", now.left, " left (stopped: ", why_stopped(), ")");
