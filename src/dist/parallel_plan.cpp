@@ -7,6 +7,9 @@
 namespace rushes {
 namespace {
 
+// Ranks that encode a text or decode a clip together where nothing is said: more of them wait for each other.
+constexpr int64_t kMostTogether = 8;
+
 struct Axis {
   const char* key;
   std::optional<int64_t> asked;
@@ -46,9 +49,9 @@ ParallelPlan ParallelPlan::make(const Parallel& parallel, int64_t world) {
   plan.sp_ = parallel.sp.value_or(parallel.ring.value_or(1));
   plan.ring_ = parallel.ring.value_or(1);
   plan.dit_tp_ = parallel.dit_tp.value_or(1);
-  plan.tp_ = parallel.tp.value_or(1);
-  plan.vae_ = parallel.vae.value_or(1);
   const int64_t replica = plan.replica();
+  plan.tp_ = parallel.tp.value_or(std::min<int64_t>(replica, kMostTogether));
+  plan.vae_ = parallel.vae.value_or(std::min<int64_t>(replica, kMostTogether));
   plan.dp_ = parallel.dp.value_or(std::max<int64_t>(1, world / replica));
   if (plan.cfg_ > 2) problems.add(asked, "cfg can be 1 or 2 (with and without the prompt)");
   if (plan.sp_ % plan.ring_ != 0) problems.add(asked, "ring ", plan.ring_, " does not divide sp ", plan.sp_);
@@ -63,11 +66,6 @@ ParallelPlan ParallelPlan::make(const Parallel& parallel, int64_t world) {
     problems.add(asked, "vae ", plan.vae_, " is more than the replica's ", replica, " ranks");
   }
   problems.throw_if_any();
-  if (replica > 1) {
-    fail(asked,
-         "this version runs each clip on one rank; set cfg, sp, ring and dit_tp to 1 or auto, and let dp ",
-         "share the clips");
-  }
   return plan;
 }
 

@@ -13,7 +13,7 @@ class ParallelPlan {
  public:
   /// Fits the job's `parallel:` to `world` ranks. `auto` goes to data parallel first, since whole clips share
   /// nothing: the other axes take 1. Explicit numbers that cannot hold are a UserError that prints every
-  /// factor; so are those that would need more than one rank a clip, which this version cannot run.
+  /// factor. tp and vae: all ranks of the replica, up to 8.
   static ParallelPlan make(const Parallel& parallel, int64_t world);
 
   int64_t world() const { return world_; }

@@ -4,6 +4,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
+
+#include "dist/comm.h"
 
 namespace rushes {
 
@@ -27,6 +30,7 @@ struct Place {
   int size = 1;
   int local_rank = 0;  // among the processes on the same node
   int local_size = 1;
+  std::vector<int> nodes = {0};  // of every rank: the least rank on the same node (it shares its memory)
   std::string host;
   int cores =
       1;  // CPU cores this process may use, those it shares with others of the node divided, at least 1
@@ -46,6 +50,9 @@ class World {
   virtual int agree(int code) = 0;
   /// Every rank gets rank 0's text.
   virtual std::string broadcast(const std::string& text) = 0;
+
+  /// For tensors in host memory: all ranks, in order.
+  virtual Comm comm(std::shared_ptr<CommWatch> watch) = 0;
 
   /// Ends every process of the world at once, this one with `code`; for what must never happen.
   [[noreturn]] virtual void abort(int code) = 0;

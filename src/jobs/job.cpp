@@ -132,7 +132,12 @@ void JobLoader::check_parallel() {
     }
   }
   try {
-    ParallelPlan::make(job_.parallel, overrides_.ranks);
+    const ParallelPlan plan = ParallelPlan::make(job_.parallel, overrides_.ranks);
+    if (plan.replica() > 1) {
+      fail("parallel: ", plan.text(),
+           ": this version runs each clip on one rank; set cfg, sp, ring and dit_tp ",
+           "to 1 or auto, and let dp share the clips");
+    }
   } catch (const UserError& error) {
     for (const std::string& problem : error.problems())
       problems_.add(where, ": ", problem);

@@ -1,9 +1,5 @@
 #include "dist/mpi/mpi_world.h"
 
-// The C interface only: the C++ bindings that Open MPI 4 still ships are long gone from the standard.
-#define OMPI_SKIP_MPICXX 1
-#define MPICH_SKIP_MPICXX 1
-#include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -14,19 +10,11 @@
 #include <thread>
 
 #include "base/env.h"
-#include "base/error.h"
+#include "dist/mpi/mpi_call.h"
+#include "dist/mpi/mpi_transport.h"
 
 namespace rushes {
 namespace {
-
-/// `what` names the call in the message.
-void must(int result, const char* what) {
-  if (result == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING] = {};
-  int length = 0;
-  MPI_Error_string(result, text, &length);
-  throw InternalError(str(what, ": ", text));
-}
 
 /// Waits for `request` asleep: MPI_Wait spins on a core that the clips need.
 void wait_asleep(MPI_Request& request, const char* what) {
@@ -89,7 +77,12 @@ Place mpi_place() {
   must(MPI_Comm_rank(node, &place.local_rank), "MPI_Comm_rank");
   must(MPI_Comm_size(node, &place.local_size), "MPI_Comm_size");
   place.cores = fair_share_of_cores(node);
+  // A node is named by the least rank on it.
+  int first = place.rank;
+  must(MPI_Allreduce(&place.rank, &first, 1, MPI_INT, MPI_MIN, node), "MPI_Allreduce");
   MPI_Comm_free(&node);
+  place.nodes.resize(static_cast<size_t>(place.size));
+  must(MPI_Allgather(&first, 1, MPI_INT, place.nodes.data(), 1, MPI_INT, MPI_COMM_WORLD), "MPI_Allgather");
   char host[256] = {};
   gethostname(host, sizeof host - 1);
   place.host = host;
@@ -126,6 +119,11 @@ class MpiWorld : private MpiSession, public World {
       wait_asleep(request, "MPI_Ibcast");
     }
     return all;
+  }
+
+  Comm comm(std::shared_ptr<CommWatch> watch) override {
+    if (size() == 1) return {};
+    return {make_mpi_transport(std::move(watch)), "world"};
   }
 
   [[noreturn]] void abort(int code) override {

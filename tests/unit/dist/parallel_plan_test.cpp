@@ -57,10 +57,13 @@ TEST_CASE("numbers that cannot hold print every factor") {
   refused(p, 4, "sp must be a number from 1");
 }
 
-TEST_CASE("more than one rank a clip is refused by words") {
-  for (auto axis : {&Parallel::cfg, &Parallel::sp, &Parallel::ring, &Parallel::dit_tp}) {
-    Parallel p;
-    p.*axis = 2;
-    CHECK_THROWS_WITH(ParallelPlan::make(p, 4), Contains("this version runs each clip on one rank"));
-  }
+TEST_CASE("a replica of many ranks") {
+  Parallel p;
+  p.cfg = 2;
+  p.sp = 6;
+  p.ring = 3;
+  const ParallelPlan plan = ParallelPlan::make(p, 25);
+  CHECK(plan.text() ==
+        "25 ranks = dp 2 x replica 12 (cfg 2 x sp 6 [ring 3] x dit_tp 1) + 1 idle, tp 8, vae 8");
+  CHECK(plan.ulysses() == 2);
 }

@@ -1,0 +1,13 @@
+#pragma once
+// Comm over MPI, for tensors in host memory. Every call is made on the thread that made the World.
+
+#include <memory>
+
+#include "dist/transport.h"
+
+namespace rushes {
+
+/// All processes of the world, in the order of their ranks; MPI must have been started (mpi_world.h).
+std::unique_ptr<Transport> make_mpi_transport(std::shared_ptr<CommWatch> watch);
+
+}  // namespace rushes
