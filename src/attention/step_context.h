@@ -64,11 +64,23 @@ class StepMemo {
   std::vector<Entry> entries_;
 };
 
+class Comm;
+
+/// The ranks that hold one sequence together, each a run of its tokens. Inside a Ulysses group ranks trade
+/// tokens for heads; along a ring keys and values travel.
+struct SequenceParallel {
+  const Comm* ulysses = nullptr;
+  const Comm* ring = nullptr;
+  const Comm* all = nullptr;  // rank = ring rank * ulysses size + ulysses rank: the order of the tokens
+};
+
 struct StepContext {
   int64_t step = 0;  // denoising step, from 0
   AttentionBackend attention = AttentionBackend::automatic;
   Trace* trace = nullptr;
   StepMemo* memo = nullptr;  // of this clip; without one, models work everything out again each step
+  const SequenceParallel* sp = nullptr;  // of a transformer's forward; nullptr: the whole sequence is here
+  const Comm* vae = nullptr;             // ranks that code a video together; nullptr: this one alone
 
   /// Records `output` if someone listens.
   void note(const std::string& layer, const at::Tensor& output) const {
