@@ -1,5 +1,7 @@
 #include "kernels/flash_attention/flash_attention.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "kernels/common/brgemm.h"
 #include "kernels/flash_attention/flash_attention_cpu.h"
@@ -32,14 +34,18 @@ bool can_flash_attention(const at::Tensor& q) {
   return q.is_cpu() && has_brgemm(q.scalar_type()) && (q.scalar_type() == at::kFloat || even);
 }
 
-at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
+at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                           const at::Tensor& lse) {
   check(q, k, v, scale);
   RUSHES_CHECK(can_flash_attention(q), "q ", q.toString(), " ", q.sizes());
   at::Tensor out = at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
-  if (out.numel() == 0) return out;
+  RUSHES_CHECK(!lse.defined() || (lse.is_contiguous() && lse.sizes() == out.sizes().slice(0, 3)), "lse ",
+               lse.sizes());
+  if (q.size(3) == 0 && lse.defined()) lse.fill_(std::log(static_cast<double>(k.size(1))));
+  if (q.size(0) * q.size(1) * q.size(2) == 0) return out;
   if (q.size(3) == 0) return out.copy_(v.mean(1, /*keepdim=*/true));  // all scores are zero
   flash_attention_cpu(with_packed_heads(q), with_packed_heads(k), with_packed_heads(v),
-                      static_cast<float>(scale), out);
+                      static_cast<float>(scale), out, lse);
   return out;
 }
 

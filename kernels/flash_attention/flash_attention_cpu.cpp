@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -22,12 +23,12 @@ namespace {
 // cache.
 constexpr int64_t kQueries = 128;
 constexpr int64_t kKeys = 256;
-constexpr int64_t kLanes = 64;
 
 template <class T>
 struct Problem {
   const T *q, *k, *v;  // of batch 0, token 0, head 0
   T* out;
+  float* lse;  // [batch, queries, heads], or null
   int64_t batch, queries, keys, heads, dim, value_dim;
   int64_t q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head;  // strides
   int64_t blocks;                                                                        // of keys
@@ -204,14 +205,20 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T>& s
                       static_cast<const float*>(running.sum),
                       p.out + ((batch * p.queries + first) * p.heads + h) * p.value_dim,
                       p.heads * p.value_dim);
+  if (p.lse == nullptr) return;
+  for (int64_t row = 0; row < rows; ++row)
+    p.lse[(batch * p.queries + first + row) * p.heads + h] =
+        running.max[row] * p.scale + std::log(running.sum[row]);
 }
 
 template <class T>
-void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale, at::Tensor& out) {
+void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale, at::Tensor& out,
+         const at::Tensor& lse) {
   Problem<T> p{.q = q.const_data_ptr<T>(),
                .k = k.const_data_ptr<T>(),
                .v = v.const_data_ptr<T>(),
                .out = out.mutable_data_ptr<T>(),
+               .lse = lse.defined() ? lse.mutable_data_ptr<float>() : nullptr,
                .batch = q.size(0),
                .queries = q.size(1),
                .keys = k.size(1),
@@ -254,8 +261,9 @@ void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float sc
 }  // namespace
 
 void flash_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale,
-                         at::Tensor& out) {
-  q.scalar_type() == at::kFloat ? run<float>(q, k, v, scale, out) : run<at::BFloat16>(q, k, v, scale, out);
+                         at::Tensor& out, const at::Tensor& lse) {
+  q.scalar_type() == at::kFloat ? run<float>(q, k, v, scale, out, lse)
+                                : run<at::BFloat16>(q, k, v, scale, out, lse);
 }
 
 }  // namespace rushes

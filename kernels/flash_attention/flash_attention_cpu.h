@@ -5,7 +5,8 @@
 namespace rushes {
 
 /// As flash_attention, of tensors whose last dim lies side by side; out: contiguous, every element written.
+/// lse: see flash_attention.h, or undefined.
 void flash_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale,
-                         at::Tensor& out);
+                         at::Tensor& out, const at::Tensor& lse);
 
 }  // namespace rushes

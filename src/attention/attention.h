@@ -27,4 +27,14 @@ struct AttentionInput {
 /// (but float32 on the CPU).
 at::Tensor attend(const AttentionInput& input, const StepContext& context);
 
+/// Attention over some of the keys.
+struct PartialAttention {
+  at::Tensor out;  // [batch, query tokens, heads, value dim] as attend's, or float32 after a merge
+  at::Tensor lse;  // [batch, query tokens, heads] float32: log of the sum of e^score; -inf without keys
+};
+/// attend() and the logarithm of each query's sum.
+PartialAttention attend_part(const AttentionInput& input, const StepContext& context);
+/// The same over both parts' keys, in float32 (the online softmax's step, arXiv 1805.02867).
+PartialAttention merge(const PartialAttention& a, const PartialAttention& b);
+
 }  // namespace rushes
