@@ -65,6 +65,23 @@ at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Ten
   return finish(std::move(y), epilogue);
 }
 
+at::Tensor linear_sums(const at::Tensor& x, const LinearWeight& weight) {
+  if (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble) return linear(x, weight, {});
+  check(x, weight, {});
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.out();
+  const at::Tensor rows = x.reshape({-1, weight.in()});
+  if (weight.panels().defined()) {
+    at::Tensor sums = at::empty(shape, x.options().dtype(at::kFloat));
+    if (sums.numel() == 0) return sums;
+    at::Tensor flat = sums.view({-1, weight.out()});
+    linear_panels(rows, weight.panels(), {}, flat, Epilogue::none);
+    return sums;
+  }
+  if (x.is_cuda() && rows.numel() > 0) return at::mm(rows, weight.plain().t(), at::kFloat).view(shape);
+  return linear(x.to(at::kFloat), LinearWeight(weight.plain().to(at::kFloat)), {});
+}
+
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
 }

@@ -40,6 +40,9 @@ enum class Epilogue { none, gelu_tanh };
 at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,
                   Epilogue epilogue = Epilogue::none);
 
+/// x W^T in float32, not rounded to the weight's format: a part of a sum over ranks. (float64 stays.)
+at::Tensor linear_sums(const at::Tensor& x, const LinearWeight& weight);
+
 /// The definition, by ATen. weight: [out, in].
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 

@@ -14,8 +14,8 @@ bool can_pack_panels(at::ScalarType dtype, int64_t in);
 /// weight: [out, in] -> [panels, in * 64].
 at::Tensor pack_panels(const at::Tensor& weight);
 
-/// x: [rows, in], rows any distance apart; bias: [out] or undefined; y: [rows, out], contiguous: every
-/// element is written.
+/// x: [rows, in], rows any distance apart; bias: [out] or undefined; y: [rows, out], contiguous, x's dtype
+/// or float32: every element is written.
 void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
                    Epilogue epilogue);
 

@@ -26,12 +26,13 @@ struct Problem {
   int64_t tile_rows, depth, panels;
 };
 
-template <class T>
+// T: of x and the weight; Y: of the result, T or float32.
+template <class T, class Y>
 struct Operands {
   const T* x;
   const T* panels;
   const T* bias;  // or null
-  T* y;
+  Y* y;
   bool gelu;
 };
 
@@ -69,37 +70,37 @@ void pack(const at::Tensor& weight, at::Tensor& panels) {
 
 // ---- the product
 
-template <class T, bool kGelu>
-RUSHES_INLINE T finished(float sum) {
-  if constexpr (kGelu) sum = gelu_tanh(to_float(from_float<T>(sum)));
-  return from_float<T>(sum);
+template <class Y, bool kGelu>
+RUSHES_INLINE Y finished(float sum) {
+  if constexpr (kGelu) sum = gelu_tanh(to_float(from_float<Y>(sum)));
+  return from_float<Y>(sum);
 }
 
-/// y = sums + bias, rounded (where T is float32 the sums are y's own memory), then the activation; one block.
-template <class T, bool kGelu>
+/// y = sums + bias, rounded (where Y is float32 the sums are y's own memory), then the activation; one block.
+template <class T, class Y, bool kGelu>
 struct FinishBlock {
-  RUSHES_INLINE static void run(const float* sums, int64_t stride, const T* bias, T* y, int64_t out,
+  RUSHES_INLINE static void run(const float* sums, int64_t stride, const T* bias, Y* y, int64_t out,
                                 int64_t rows, int64_t columns) {
     for (int64_t row = 0; row < rows; ++row) {
       const float* from = sums + row * stride;
-      T* to = y + row * out;
+      Y* to = y + row * out;
       if (bias == nullptr) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < columns; ++i)
-          to[i] = finished<T, kGelu>(from[i]);
+          to[i] = finished<Y, kGelu>(from[i]);
       } else {
 #pragma GCC ivdep
         for (int64_t i = 0; i < columns; ++i)
-          to[i] = finished<T, kGelu>(from[i] + to_float(bias[i]));
+          to[i] = finished<Y, kGelu>(from[i] + to_float(bias[i]));
       }
     }
   }
 };
 
 /// One tile of rows by a group of panels. `scratch`: kGroup * kRows * 64 floats, for 16-bit results.
-template <class T>
-void run_tile(const Problem& p, const Operands<T>& o, int64_t row, int64_t first_panel, float* scratch) {
-  constexpr bool kInPlace = sizeof(T) == 4;  // sums are made in y
+template <class T, class Y>
+void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t first_panel, float* scratch) {
+  constexpr bool kInPlace = sizeof(Y) == 4;  // sums are made in y
   const int64_t rows = std::min(p.tile_rows, p.rows - row);
   const int64_t last_panel = std::min(p.panels, first_panel + kGroup);
   const auto sums = [&](int64_t panel) {
@@ -120,17 +121,17 @@ void run_tile(const Problem& p, const Operands<T>& o, int64_t row, int64_t first
     const int64_t column = panel * kPanel, columns = std::min(kPanel, p.out - column);
     const float* from = sums(panel);
     const T* bias = o.bias == nullptr ? nullptr : o.bias + column;
-    T* to = o.y + row * p.out + column;
+    Y* to = o.y + row * p.out + column;
     if (o.gelu) {
-      run_best<FinishBlock<T, true>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
+      run_best<FinishBlock<T, Y, true>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
     } else {
-      run_best<FinishBlock<T, false>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
+      run_best<FinishBlock<T, Y, false>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
     }
   }
 }
 
-template <class T>
-void multiply(const Problem& p, const Operands<T>& o) {
+template <class T, class Y>
+void multiply(const Problem& p, const Operands<T, Y>& o) {
   const int64_t groups = pieces(p.panels, kGroup), count = pieces(p.rows, p.tile_rows) * groups;
   const int64_t work = p.rows * p.out * p.in;
   // Each thread takes the next tile when it is through with one: a thread that shares its core with something
@@ -140,29 +141,29 @@ void multiply(const Problem& p, const Operands<T>& o) {
       std::clamp<int64_t>(work / kSerial, 1, std::min<int64_t>(count, at::get_num_threads()));
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
-    std::vector<float> scratch(sizeof(T) == 4 ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
+    std::vector<float> scratch(sizeof(Y) == 4 ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
     for (int64_t index = next++; index < count; index = next++)
       run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup, scratch.data());
   });
 }
 
-template <class T>
+template <class T, class Y>
 void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
               bool gelu) {
   const int64_t rows = y.size(0), in = panels.size(1) / kPanel;
   const at::Tensor own_bias = bias.defined() ? bias.contiguous() : bias;
-  multiply<T>({.rows = rows,
-               .in = in,
-               .out = y.size(1),
-               .x_stride = x.stride(0),
-               .tile_rows = kRows,
-               .depth = even_piece(in, kDepth),
-               .panels = panels.size(0)},
-              {.x = x.const_data_ptr<T>(),
-               .panels = panels.const_data_ptr<T>(),
-               .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
-               .y = y.mutable_data_ptr<T>(),
-               .gelu = gelu});
+  multiply<T, Y>({.rows = rows,
+                  .in = in,
+                  .out = y.size(1),
+                  .x_stride = x.stride(0),
+                  .tile_rows = kRows,
+                  .depth = even_piece(in, kDepth),
+                  .panels = panels.size(0)},
+                 {.x = x.const_data_ptr<T>(),
+                  .panels = panels.const_data_ptr<T>(),
+                  .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
+                  .y = y.mutable_data_ptr<Y>(),
+                  .gelu = gelu});
 }
 
 }  // namespace
@@ -184,8 +185,9 @@ void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tens
   const bool rows = (x.stride(1) == 1 || x.size(1) == 1) && x.stride(0) >= x.size(1);
   const at::Tensor own = rows ? x : x.contiguous();
   const bool gelu = epilogue == Epilogue::gelu_tanh;
-  y.scalar_type() == at::kFloat ? multiply<float>(own, panels, bias, y, gelu)
-                                : multiply<at::BFloat16>(own, panels, bias, y, gelu);
+  if (x.scalar_type() == at::kFloat) return multiply<float, float>(own, panels, bias, y, gelu);
+  if (y.scalar_type() == at::kFloat) return multiply<at::BFloat16, float>(own, panels, bias, y, gelu);
+  multiply<at::BFloat16, at::BFloat16>(own, panels, bias, y, gelu);
 }
 
 }  // namespace rushes

@@ -10,15 +10,17 @@ Embedding::Embedding(TensorLoader& loader, const std::string& name, int64_t coun
                      std::optional<at::ScalarType> dtype)
     : name_(name), weight_(loader.take(name + ".weight", {count, dim}, dtype)) {}
 
-at::Tensor Embedding::forward(const at::Tensor& ids) const {
+void check_ids(const at::Tensor& ids, int64_t count, const std::string& name) {
   RUSHES_CHECK(ids.scalar_type() == at::kLong, ids.toString());
+  if (ids.numel() == 0) return;
   // Looked at on the host, where ids come from: on a GPU a wrong id would end the whole process.
-  if (ids.numel() > 0) {
-    const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
-    if (low < 0 || high >= weight_.size(0)) {
-      fail(name_, ": id ", low < 0 ? low : high, " is outside the table of ", weight_.size(0), " rows");
-    }
-  }
+  const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
+  if (low >= 0 && high < count) return;
+  fail(name, ": id ", low < 0 ? low : high, " is outside the table of ", count, " rows");
+}
+
+at::Tensor Embedding::forward(const at::Tensor& ids) const {
+  check_ids(ids, weight_.size(0), name_);
   return at::embedding(weight_, ids.to(weight_.device()));
 }
 

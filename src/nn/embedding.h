@@ -10,6 +10,9 @@
 
 namespace rushes {
 
+/// Throws UserError, naming the table, where an id is outside [0, count).
+void check_ids(const at::Tensor& ids, int64_t count, const std::string& name);
+
 /// A row of the table a number.
 class Embedding {
  public:

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <string>
+#include <vector>
 
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -19,14 +20,27 @@ class RmsNorm {
   /// Takes `<name>.weight`, [dim]. `dtype`: the type to keep it in (default: the loader's).
   RmsNorm(TensorLoader& loader, const std::string& name, int64_t dim, double eps, RmsNormRounding rounding,
           std::optional<at::ScalarType> dtype = {});
+  /// Over `dim` numbers of which this rank holds `share` (of x and weight alike), the ranks of
+  /// loader.options().tp the rest.
+  RmsNorm(TensorLoader& loader, const std::string& name, int64_t dim, double eps, RmsNormRounding rounding,
+          Share share);
 
   /// x: [..., dim], any strides.
   at::Tensor forward(const at::Tensor& x) const { return rms_norm(x, weight_, eps_, rounding_); }
   /// The same, written over x, whose last dim must lie together in memory; the result's dtype must be x's.
-  void forward_(at::Tensor x) const { rms_norm_(x, weight_, eps_, rounding_); }
+  void forward_(at::Tensor x) const { forward_all_({{this, std::move(x)}}); }
+
+  /// Several norms of one group, each over its own x, with one exchange. As forward_.
+  struct Part {
+    const RmsNorm* norm;
+    at::Tensor x;
+  };
+  static void forward_all_(std::vector<Part> parts);
 
  private:
   at::Tensor weight_;
+  const Comm* group_ = nullptr;  // holds a row together; nullptr: this rank has whole rows
+  int64_t dim_ = 0;              // of a whole row
   double eps_ = 0;
   RmsNormRounding rounding_ = RmsNormRounding::after_weight;
 };

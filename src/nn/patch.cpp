@@ -10,7 +10,7 @@ PatchEmbed3d::PatchEmbed3d(TensorLoader& loader, const std::string& name, int64_
       linear_(loader.take(name + ".weight", {dim, channels, patch[0], patch[1], patch[2]}).flatten(1),
               loader.take(name + ".bias", {dim})) {}
 
-at::Tensor PatchEmbed3d::forward(const at::Tensor& x) const {
+at::Tensor PatchEmbed3d::cut(const at::Tensor& x) const {
   RUSHES_CHECK(x.dim() == 5, "x ", x.sizes());
   const auto [t, h, w] = patch_;
   RUSHES_CHECK(x.size(2) % t == 0 && x.size(3) % h == 0 && x.size(4) % w == 0, "x ", x.sizes(), ", patch ", t,
@@ -18,7 +18,7 @@ at::Tensor PatchEmbed3d::forward(const at::Tensor& x) const {
   // [batch, channels, frames, t, rows, h, columns, w], then the tokens' dims before the patch's.
   const at::Tensor blocks =
       x.to(linear_.dtype()).unflatten(4, {-1, w}).unflatten(3, {-1, h}).unflatten(2, {-1, t});
-  return linear_.forward(blocks.permute({0, 2, 4, 6, 1, 3, 5, 7}).flatten(4).flatten(1, 3));
+  return blocks.permute({0, 2, 4, 6, 1, 3, 5, 7}).flatten(4).flatten(1, 3);
 }
 
 at::Tensor unpatchify(const at::Tensor& x, const std::array<int64_t, 3>& grid,

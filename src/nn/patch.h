@@ -18,9 +18,12 @@ class PatchEmbed3d {
   PatchEmbed3d(TensorLoader& loader, const std::string& name, int64_t channels, int64_t dim,
                const std::array<int64_t, 3>& patch);
 
-  /// x: [batch, channels, frames, height, width], sides multiples of the patch's -> [batch, tokens, dim],
-  /// tokens in the order of frames, rows, columns; in the weight's dtype.
-  at::Tensor forward(const at::Tensor& x) const;
+  /// x: [batch, channels, frames, height, width], sides multiples of the patch's -> [batch, tokens, numbers
+  /// of a patch], tokens in the order of frames, rows, columns; in the weight's dtype.
+  at::Tensor cut(const at::Tensor& x) const;
+  /// Any of these tokens -> [batch, tokens, dim].
+  at::Tensor embed(const at::Tensor& patches) const { return linear_.forward(patches); }
+  at::Tensor forward(const at::Tensor& x) const { return embed(cut(x)); }
 
  private:
   std::array<int64_t, 3> patch_{};

@@ -68,8 +68,21 @@ std::optional<std::vector<int64_t>> TensorLoader::shape(const std::string& name)
   return store_.find(found->second)->shape;
 }
 
+Share share_of(int64_t total, const Comm* group) {
+  if (group == nullptr) return {0, total};
+  const std::vector<int64_t> sizes = even_sizes(total, group->size());
+  return {start_of(sizes, group->rank()), sizes[static_cast<size_t>(group->rank())]};
+}
+
 at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
                               std::optional<at::ScalarType> dtype) {
+  return take_part(name, shape, 0, {0, shape.empty() ? 1 : shape[0]}, dtype);
+}
+
+at::Tensor TensorLoader::take_part(const std::string& name, at::IntArrayRef shape, int64_t dim, Share share,
+                                   std::optional<at::ScalarType> dtype) {
+  std::vector<int64_t> part = shape.vec();
+  if (!part.empty()) part[static_cast<size_t>(dim)] = share.count;
   const at::ScalarType wanted = dtype.value_or(options_.dtype);
   if (!tensor_bytes(shape.vec(), wanted)) {
     problems_.add(what_, ": tensor ", quote_name(name), " would have the shape ", shape_text(shape),
@@ -77,21 +90,21 @@ at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
     finish();
   }
   if (options_.invented) {
-    const at::Tensor made = at::empty(shape, at::TensorOptions().dtype(wanted).device(options_.device));
+    const at::Tensor made = at::empty(part, at::TensorOptions().dtype(wanted).device(options_.device));
     return at::isFloatingType(wanted) && !options_.device.is_meta() ? made.normal_(0, 0.02) : made.zero_();
   }
   const auto found = stored_name_.find(name);
   if (found == stored_name_.end()) {
     missing_.push_back({name, shape.vec()});
     if (missing_.size() >= kMaxMissing) finish();
-    return stand_in(shape, wanted, options_.device);
+    return stand_in(part, wanted, options_.device);
   }
   taken_.insert(found->second);
   const StoredTensor& stored = *store_.find(found->second);
   const auto wrong = [&](const std::string& what) {
     misfits_.push_back(
         str(what_, ": tensor ", quote_name(found->second), " in ", stored.file->path().string(), " ", what));
-    return stand_in(shape, wanted, options_.device);
+    return stand_in(part, wanted, options_.device);
   };
   if (at::IntArrayRef(stored.shape) != shape) {
     return wrong(str("has shape ", shape_text(stored.shape), ", the config asks for ", shape_text(shape)));
@@ -100,8 +113,10 @@ at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
     return wrong(str("is stored as ", safetensors_dtype(stored.dtype), ", the model needs ",
                      at::isFloatingType(wanted) ? "floating-point numbers" : "whole numbers"));
   }
-  if (options_.device.is_meta()) return at::empty(shape, at::TensorOptions().dtype(wanted).device(at::kMeta));
-  return as_tensor(stored).to(options_.device, wanted);
+  if (options_.device.is_meta()) return at::empty(part, at::TensorOptions().dtype(wanted).device(at::kMeta));
+  const at::Tensor whole = as_tensor(stored);
+  if (at::IntArrayRef(part) == shape) return whole.to(options_.device, wanted);
+  return whole.narrow(dim, share.begin, share.count).contiguous().to(options_.device, wanted);
 }
 
 void TensorLoader::ignore(const std::string& pattern) {

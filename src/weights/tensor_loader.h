@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "dist/comm.h"
 #include "weights/tensor_store.h"
 
 namespace rushes {
@@ -19,7 +20,18 @@ struct LoadOptions {
   at::Device device = at::kCPU;       // on the meta device names and shapes are checked and no data is read
   at::ScalarType dtype = at::kFloat;  // of parameters that the model does not keep in another type
   bool invented = false;              // for timing: no tensors are read, parameters are small random numbers
+  const Comm* tp = nullptr;  // ranks that hold the component together; nullptr: this one holds it all
 };
+
+/// A run of a dimension: this rank's of what is dealt out.
+struct Share {
+  int64_t begin = 0, count = 0;
+  /// Of things that are `unit` numbers each.
+  Share operator*(int64_t unit) const { return {begin * unit, count * unit}; }
+};
+/// `total` things dealt out over the ranks of `group` as evenly as can be, the longer shares first; nullptr:
+/// all.
+Share share_of(int64_t total, const Comm* group);
 
 /// A renaming of stored names, as data: the first rule whose `from` starts the name replaces that start by
 /// `to`.
@@ -46,6 +58,9 @@ class TensorLoader {
   /// wrong is found in one pass; floats stored for whole numbers, or the other way round, likewise. Throws
   /// only where going on is pointless: a shape that no memory can hold, or ten thousand tensors missing.
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
+  /// The part `share` along `dim` of the parameter `name`, whose whole shape is `shape`; only it is read.
+  at::Tensor take_part(const std::string& name, at::IntArrayRef shape, int64_t dim, Share share,
+                       std::optional<at::ScalarType> dtype = {});
   /// Stored tensors that the model knowingly does not use (by exact name or, ending in '*', by start).
   void ignore(const std::string& pattern);
   /// Throws UserError that lists every missing (with the nearest name left over), misshaped (both shapes) and

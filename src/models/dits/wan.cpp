@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attention/attention.h"
+#include "attention/distributed.h"
 #include "base/error.h"
 #include "kernels/gated_add/gated_add.h"
 #include "kernels/rotary/rotary.h"
@@ -26,51 +27,54 @@ std::string block_name(size_t number) {
 // ---- attention
 // ---------------------------------------------------------------------------------------------------
 
-WanAttention::WanAttention(const WanConfig& config, TensorLoader& loader, const std::string& name,
-                           bool images)
-    : heads_(config.num_attention_heads) {
+WanAttention::WanAttention(const WanConfig& config, TensorLoader& loader, const std::string& name, Kind kind)
+    : heads_(share_of(config.num_attention_heads, loader.options().tp)),
+      head_dim_(config.attention_head_dim) {
   const int64_t dim = config.dim();
-  const auto dense = [&](const char* part, int64_t in) { return Linear(loader, name + part, in, dim); };
-  const auto norm = [&](const char* part) {
-    return RmsNorm(loader, name + part, dim, config.eps, RmsNormRounding::after_weight);
+  const Share own = heads_ * head_dim_;
+  const auto columns = [&](std::vector<std::string> parts, int64_t in) {
+    for (std::string& part : parts)
+      part = name + part;
+    return ColumnLinear(loader, parts, in, dim, own);
   };
-  to_q_ = dense(".to_q", dim);
-  to_k_ = dense(".to_k", dim);
-  to_v_ = dense(".to_v", dim);
-  to_out_ = dense(".to_out.0", dim);
+  const auto norm = [&](const char* part) {
+    return RmsNorm(loader, name + part, dim, config.eps, RmsNormRounding::after_weight, own);
+  };
+  if (kind == Kind::itself) {
+    to_qkv_ = columns({".to_q", ".to_k", ".to_v"}, dim);
+  } else {
+    to_q_ = columns({".to_q"}, dim);
+    to_kv_ = columns({".to_k", ".to_v"}, dim);
+  }
+  to_out_ = RowLinear(loader, name + ".to_out.0", dim, dim, own);
   norm_q_ = norm(".norm_q");
   norm_k_ = norm(".norm_k");
-  if (images) {
-    add_k_ = dense(".add_k_proj", *config.added_kv_proj_dim);
-    add_v_ = dense(".add_v_proj", *config.added_kv_proj_dim);
+  if (kind == Kind::text_and_images) {
+    add_kv_ = columns({".add_k_proj", ".add_v_proj"}, *config.added_kv_proj_dim);
     norm_added_k_ = norm(".norm_added_k");
     loader.ignore(name + ".norm_added_q.weight");  // stored with some checkpoints, used by none
   }
 }
 
-at::Tensor WanAttention::to_itself(const at::Tensor& x, const RopeTable& rope,
+at::Tensor WanAttention::to_itself(const at::Tensor& x, const RopeTable& rope, int64_t tokens,
                                    const StepContext& context) const {
-  at::Tensor q = to_q_.forward(x), k = to_k_.forward(x);
-  norm_q_.forward_(q);
-  norm_k_.forward_(k);
-  q = heads(q);
-  k = heads(k);
+  const std::vector<at::Tensor> qkv = to_qkv_.forward_all(x);
+  RmsNorm::forward_all_({{&norm_q_, qkv[0]}, {&norm_k_, qkv[1]}});
+  at::Tensor q = heads(qkv[0]), k = heads(qkv[1]);
   rotary_(q, rope.cos, rope.sin);
   rotary_(k, rope.cos, rope.sin);
-  return to_out_.forward(attend({q, k, heads(to_v_.forward(x)), {}, {}}, context).flatten(2));
+  return to_out_.forward(attend_distributed({q, k, heads(qkv[2]), {}, {}}, tokens, context).flatten(2));
 }
 
 WanContextKeys WanAttention::keys(const at::Tensor& text, const at::Tensor& image) const {
-  WanContextKeys keys;
-  const at::Tensor k = to_k_.forward(text);
-  norm_k_.forward_(k);
-  keys.k = heads(k);
-  keys.v = heads(to_v_.forward(text));
+  const std::vector<at::Tensor> kv = to_kv_.forward_all(text);
+  norm_k_.forward_(kv[0]);
+  WanContextKeys keys{heads(kv[0]), heads(kv[1]), {}, {}};
   if (image.defined()) {
-    const at::Tensor image_k = add_k_.forward(image);
-    norm_added_k_.forward_(image_k);
-    keys.image_k = heads(image_k);
-    keys.image_v = heads(add_v_.forward(image));
+    const std::vector<at::Tensor> image_kv = add_kv_.forward_all(image);
+    norm_added_k_.forward_(image_kv[0]);
+    keys.image_k = heads(image_kv[0]);
+    keys.image_v = heads(image_kv[1]);
   }
   return keys;
 }
@@ -117,6 +121,9 @@ WanTransformer::WanTransformer(const WanConfig& config, TensorLoader& loader)
     };
   }
 
+  const Share ffn = share_of(config.ffn_dim, loader.options().tp);
+  const auto context =
+      config.added_kv_proj_dim ? WanAttention::Kind::text_and_images : WanAttention::Kind::text;
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string name = block_name(static_cast<size_t>(i));
     std::optional<LayerNorm> norm2;
@@ -125,10 +132,10 @@ WanTransformer::WanTransformer(const WanConfig& config, TensorLoader& loader)
         .norm1 = LayerNorm(dim, config.eps),
         .norm3 = LayerNorm(dim, config.eps),
         .norm2 = norm2,
-        .attn1 = WanAttention(config, loader, name + ".attn1", /*images=*/false),
-        .attn2 = WanAttention(config, loader, name + ".attn2", config.added_kv_proj_dim.has_value()),
-        .ffn_in = Linear(loader, name + ".ffn.net.0.proj", dim, config.ffn_dim),
-        .ffn_out = Linear(loader, name + ".ffn.net.2", config.ffn_dim, dim),
+        .attn1 = WanAttention(config, loader, name + ".attn1", WanAttention::Kind::itself),
+        .attn2 = WanAttention(config, loader, name + ".attn2", context),
+        .ffn_in = ColumnLinear(loader, {name + ".ffn.net.0.proj"}, dim, config.ffn_dim, ffn),
+        .ffn_out = RowLinear(loader, name + ".ffn.net.2", config.ffn_dim, dim, ffn),
         .scale_shift_table = loader.take(name + ".scale_shift_table", {1, 6, dim}, at::kFloat),
     });
   }
@@ -210,6 +217,7 @@ WanTransformer::Time WanTransformer::embed_time(const at::Tensor& timestep,
   at::Tensor times = timestep.to(device_);
   at::Tensor index;
   if (times.dim() == 2) {
+    times = own_tokens(times, 1, context);
     // Tokens have few distinct times (given frames and the others), so embed those.
     std::tie(times, index, std::ignore) =
         at::_unique2(times.flatten(), /*sorted=*/true, /*return_inverse=*/true);
@@ -276,14 +284,14 @@ std::shared_ptr<const WanTransformer::Condition> WanTransformer::condition(const
 // -----------------------------------------------------------------------------------------------------
 
 at::Tensor WanTransformer::run_block(size_t number, at::Tensor x, const Condition& condition,
-                                     const WanModulation& time, const RopeTable& rope,
+                                     const WanModulation& time, const Sequence& sequence,
                                      const StepContext& context) const {
   const Block& block = blocks_[number];
   const WanModulation m = time.plus(block.scale_shift_table);
   enum { shift, scale, gate, ffn_shift, ffn_scale, ffn_gate };
 
   at::Tensor normed = block.norm1.modulated(x, m.part(scale), m.part(shift));
-  const at::Tensor itself = block.attn1.to_itself(normed, rope, context);
+  const at::Tensor itself = block.attn1.to_itself(normed, sequence.rope, sequence.tokens, context);
   gated_add_(x, itself, m.part(gate));
 
   normed = block.norm2 ? block.norm2->forward(x) : x;
@@ -315,13 +323,17 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
     grid[axis] = given.size(static_cast<int64_t>(axis) + 2) / config_.patch_size[axis];
   }
   const RopeTable rope = rope_.table(grid, device_);
+  const Sequence sequence{{own_tokens(rope.cos, 0, context), own_tokens(rope.sin, 0, context)},
+                          grid[0] * grid[1] * grid[2]};
 
-  at::Tensor x = patch_embedding_.forward(given.to(device_, dtype_));  // [batch, tokens, dim]
+  // [batch, own tokens, dim]
+  at::Tensor x =
+      patch_embedding_.embed(own_tokens(patch_embedding_.cut(given.to(device_, dtype_)), 1, context));
   context.note("patch_embedding", x);
   const Time time = embed_time(inputs.timestep, context);
-  const auto conditions = condition(inputs, x.size(1), context);
+  const auto conditions = condition(inputs, sequence.tokens, context);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    x = run_block(i, x, *conditions, time.blocks, rope, context);
+    x = run_block(i, x, *conditions, time.blocks, sequence, context);
   }
 
   const WanModulation last = time.last.plus(scale_shift_table_);
@@ -329,6 +341,7 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
   context.note("norm_out", x);
   x = proj_out_.forward(x);
   context.note("proj_out", x);
+  x = all_tokens(x, 1, sequence.tokens, context);
   return unpatchify(x, grid, config_.patch_size);
 }
 

@@ -18,6 +18,7 @@
 #include "models/interfaces.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
+#include "nn/parallel_linear.h"
 #include "nn/patch.h"
 
 namespace rushes {
@@ -40,27 +41,36 @@ struct WanContextKeys {
   at::Tensor k, v, image_k, image_v;
 };
 
-/// diffusers' WanAttention. Self-attention is given rotary positions, cross-attention other tokens.
+/// diffusers' WanAttention. Self-attention is given rotary positions, cross-attention other tokens. Each rank
+/// of loader.options().tp has some of the heads.
 class WanAttention {
  public:
-  WanAttention(const WanConfig& config, TensorLoader& loader, const std::string& name, bool images);
+  enum class Kind { itself, text, text_and_images };
+  WanAttention(const WanConfig& config, TensorLoader& loader, const std::string& name, Kind kind);
 
-  /// x: [batch, tokens, dim] -> the same.
-  at::Tensor to_itself(const at::Tensor& x, const RopeTable& rope, const StepContext& context) const;
+  /// x: [batch, own tokens, dim] of `tokens` in all -> the same. rope: of the own tokens.
+  at::Tensor to_itself(const at::Tensor& x, const RopeTable& rope, int64_t tokens,
+                       const StepContext& context) const;
   /// text: [batch, text tokens, dim]; image: the same of images, or undefined.
   WanContextKeys keys(const at::Tensor& text, const at::Tensor& image) const;
   at::Tensor to_context(const at::Tensor& x, const WanContextKeys& keys, const StepContext& context) const;
 
  private:
-  at::Tensor heads(const at::Tensor& x) const { return x.unflatten(2, {heads_, -1}); }
+  at::Tensor heads(const at::Tensor& x) const { return x.unflatten(2, {heads_.count, head_dim_}); }
 
-  int64_t heads_;
-  Linear to_q_, to_k_, to_v_, to_out_;
+  Share heads_;  // this rank's
+  int64_t head_dim_;
+  ColumnLinear to_qkv_;  // of what attends to itself; of the others:
+  ColumnLinear to_q_, to_kv_;
+  ColumnLinear add_kv_;  // of images, where they have their own
+  RowLinear to_out_;
   RmsNorm norm_q_, norm_k_;
-  Linear add_k_, add_v_;  // of images, where they have their own
   RmsNorm norm_added_k_;
 };
 
+/// Ranks can hold the model together (loader.options().tp: heads and feed-forward columns) and a sequence
+/// (StepContext::sp: tokens, as even_sizes deals them out). Every rank calls forward with the same inputs and
+/// gets the same output.
 class WanTransformer : public Transformer {
  public:
   /// Takes the parameters under diffusers' names.
@@ -85,7 +95,8 @@ class WanTransformer : public Transformer {
     LayerNorm norm1, norm3;
     std::optional<LayerNorm> norm2;  // with cross_attn_norm
     WanAttention attn1, attn2;
-    Linear ffn_in, ffn_out;
+    ColumnLinear ffn_in;
+    RowLinear ffn_out;
     at::Tensor scale_shift_table;  // [1, 6, dim] float32
   };
   struct ImageEmbedder {
@@ -106,13 +117,19 @@ class WanTransformer : public Transformer {
   struct Time {
     WanModulation blocks, last;
   };
+  /// timestep: [batch] or [batch, tokens]; the result is of the own tokens.
   Time embed_time(const at::Tensor& timestep, const StepContext& context) const;
   std::shared_ptr<const Condition> condition(const TransformerInputs& inputs, int64_t tokens,
                                              const StepContext& context) const;
   Condition embed_condition(const TransformerInputs& inputs, const StepContext& context) const;
   at::Tensor embed_image(const at::Tensor& image) const;
+  /// What the blocks need of the sequence: this rank's positions, and how many tokens there are in all.
+  struct Sequence {
+    RopeTable rope;
+    int64_t tokens = 0;
+  };
   at::Tensor run_block(size_t number, at::Tensor x, const Condition& condition, const WanModulation& time,
-                       const RopeTable& rope, const StepContext& context) const;
+                       const Sequence& sequence, const StepContext& context) const;
 
   WanConfig config_;
   at::ScalarType dtype_;

@@ -66,36 +66,36 @@ at::Tensor relative_position_buckets(int64_t tokens, int64_t buckets, int64_t ma
   return at::where(distance < exact, distance, large) + (relative > 0).to(at::kLong) * half;
 }
 
-T5Encoder::T5Encoder(const T5Config& config, TensorLoader& loader) : config_(config) {
+T5Encoder::T5Encoder(const T5Config& config, TensorLoader& loader)
+    : config_(config), heads_(share_of(config.num_heads, loader.options().tp)) {
   const int64_t width = config.d_model, inner = config.inner();
+  const Share own = heads_ * config.d_kv, columns = share_of(config.d_ff, loader.options().tp);
   const auto norm = [&](const std::string& name) {
     return RmsNorm(loader, name, width, config.layer_norm_epsilon, RmsNormRounding::before_weight);
   };
   // Both are stored only where someone untied them (or wrote the same twice); then the encoder's own counts.
-  const bool own = loader.has("encoder.embed_tokens.weight");
-  embedding_ = Embedding(loader, own ? "encoder.embed_tokens" : "shared", config.vocab_size, width);
+  const bool untied = loader.has("encoder.embed_tokens.weight");
+  embedding_ = VocabEmbedding(loader, untied ? "encoder.embed_tokens" : "shared", config.vocab_size, width);
   loader.ignore("shared.weight");
   const auto wo_dtype = loader.options().dtype == at::kHalf ? std::optional(at::kFloat) : std::nullopt;
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string attention = str("encoder.block.", i, ".layer.0."),
                       dense = str("encoder.block.", i, ".layer.1.");
-    const auto linear = [&](const std::string& name, int64_t in, int64_t out) {
-      return Linear(loader, name, in, out, /*bias=*/false);
-    };
     Block block;
     block.attention_norm = norm(attention + "layer_norm");
-    block.q = linear(attention + "SelfAttention.q", width, inner);
-    block.k = linear(attention + "SelfAttention.k", width, inner);
-    block.v = linear(attention + "SelfAttention.v", width, inner);
-    block.o = linear(attention + "SelfAttention.o", inner, width);
+    const std::string self = attention + "SelfAttention.";
+    block.qkv = ColumnLinear(loader, {self + "q", self + "k", self + "v"}, width, inner, own, /*bias=*/false);
+    block.o = RowLinear(loader, self + "o", inner, width, own, /*bias=*/false);
     if (config.has_bias(i)) {
-      block.bias = loader.take(attention + "SelfAttention.relative_attention_bias.weight",
-                               {config.relative_attention_num_buckets, config.num_heads});
+      block.bias = loader.take_part(self + "relative_attention_bias.weight",
+                                    {config.relative_attention_num_buckets, config.num_heads}, 1, heads_);
     }
     block.feed_forward_norm = norm(dense + "layer_norm");
-    block.wi_0 = linear(dense + "DenseReluDense." + (config.gated ? "wi_0" : "wi"), width, config.d_ff);
-    if (config.gated) block.wi_1 = linear(dense + "DenseReluDense.wi_1", width, config.d_ff);
-    block.wo = Linear(loader, dense + "DenseReluDense.wo", config.d_ff, width, /*bias=*/false, wo_dtype);
+    const std::string gates = dense + "DenseReluDense.";
+    const std::vector<std::string> wi =
+        config.gated ? std::vector{gates + "wi_0", gates + "wi_1"} : std::vector{gates + "wi"};
+    block.wi = ColumnLinear(loader, wi, width, config.d_ff, columns, /*bias=*/false);
+    block.wo = RowLinear(loader, gates + "wo", config.d_ff, width, columns, /*bias=*/false, wo_dtype);
     blocks_.push_back(std::move(block));
   }
   final_norm_ = norm("encoder.final_layer_norm");
@@ -108,22 +108,18 @@ T5Encoder::T5Encoder(const T5Config& config, TensorLoader& loader) : config_(con
 at::Tensor T5Encoder::attention(const Block& block, const at::Tensor& x, const at::Tensor& bias,
                                 const StepContext& context) const {
   const at::Tensor normed = block.attention_norm.forward(x);
-  const auto heads = [&](const at::Tensor& t) {
-    return t.view({t.size(0), t.size(1), config_.num_heads, config_.d_kv});
-  };
-  const at::Tensor mixed = attend({.q = heads(block.q.forward(normed)),
-                                   .k = heads(block.k.forward(normed)),
-                                   .v = heads(block.v.forward(normed)),
-                                   .bias = bias,
-                                   .scale = 1.0},
-                                  context);
-  return block.o.forward(mixed.reshape({x.size(0), x.size(1), config_.inner()}));
+  const auto heads = [&](const at::Tensor& t) { return t.unflatten(2, {heads_.count, config_.d_kv}); };
+  const std::vector<at::Tensor> qkv = block.qkv.forward_all(normed);
+  const at::Tensor mixed = attend(
+      {.q = heads(qkv[0]), .k = heads(qkv[1]), .v = heads(qkv[2]), .bias = bias, .scale = 1.0}, context);
+  return block.o.forward(mixed.flatten(2));
 }
 
 at::Tensor T5Encoder::feed_forward(const Block& block, const at::Tensor& x) const {
   const at::Tensor normed = block.feed_forward_norm.forward(x);
-  at::Tensor inside = activate(config_.activation, block.wi_0.forward(normed));
-  if (config_.gated) inside = inside * block.wi_1.forward(normed);
+  const std::vector<at::Tensor> wi = block.wi.forward_all(normed);
+  at::Tensor inside = activate(config_.activation, wi[0]);
+  if (config_.gated) inside = inside * wi[1];
   return block.wo.forward(inside);
 }
 

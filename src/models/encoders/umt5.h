@@ -14,12 +14,13 @@
 
 #include "models/encoders/t5_config.h"
 #include "models/interfaces.h"
-#include "nn/embedding.h"
-#include "nn/linear.h"
 #include "nn/norm.h"
+#include "nn/parallel_linear.h"
 
 namespace rushes {
 
+/// Tensor parallel over loader.options().tp: heads, feed-forward columns and rows of the table are dealt out;
+/// every rank calls forward with the same input and gets the same output.
 class T5Encoder : public TextEncoder {
  public:
   /// Takes the parameters under transformers' names; of `shared.weight` and `encoder.embed_tokens.weight` the
@@ -36,10 +37,12 @@ class T5Encoder : public TextEncoder {
  private:
   struct Block {
     RmsNorm attention_norm;
-    Linear q, k, v, o;
-    at::Tensor bias;  // [buckets, heads], or undefined
+    ColumnLinear qkv;
+    RowLinear o;
+    at::Tensor bias;  // [buckets, own heads], or undefined
     RmsNorm feed_forward_norm;
-    Linear wi_0, wi_1, wo;  // without gate wi_0 is wi, and wi_1 nothing
+    ColumnLinear wi;  // wi_0 and wi_1, or without gate one
+    RowLinear wo;
   };
 
   at::Tensor attention(const Block& block, const at::Tensor& x, const at::Tensor& bias,
@@ -47,7 +50,8 @@ class T5Encoder : public TextEncoder {
   at::Tensor feed_forward(const Block& block, const at::Tensor& x) const;
 
   T5Config config_;
-  Embedding embedding_;
+  Share heads_;  // this rank's
+  VocabEmbedding embedding_;
   std::vector<Block> blocks_;
   RmsNorm final_norm_;
 };

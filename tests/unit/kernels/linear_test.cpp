@@ -74,6 +74,19 @@ TEST_CASE("linear with GELU is GELU of linear, to the bit", "[kernels]") {
   }
 }
 
+TEST_CASE("linear_sums is not rounded", "[kernels]") {
+  at::manual_seed(6);
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {5, 8, 24}, {300, 2500, 70}, {0, 4, 3}}) {
+      const at::Tensor x = at::randn({2, rows, in}).to(dtype), weight = at::randn({out, in}).to(dtype);
+      const at::Tensor sums = linear_sums(x, LinearWeight(weight));
+      CHECK(sums.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
+      const at::Tensor want = linear_reference(x.to(at::kDouble), weight.to(at::kDouble), {});
+      CHECK(at::allclose(sums.to(at::kDouble), want, 1e-5, 1e-3));  // a rounding to 16 bits is 100 times that
+    }
+  }
+}
+
 TEST_CASE("a row of linear does not depend on the rows beside it", "[kernels]") {
   at::manual_seed(4);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
