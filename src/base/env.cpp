@@ -12,6 +12,8 @@ const std::vector<EnvRow>& env_table() {
       {EnvVar::threads, "RUSHES_THREADS", "CPU threads of each rank (default: cores / ranks on this node)"},
       {EnvVar::cache, "RUSHES_CACHE",
        "folder of the text embedding cache (default: inside the output folder)"},
+      {EnvVar::rank_timeout, "RUSHES_RANK_TIMEOUT",
+       "seconds that the ranks of a clip wait for one another before the run ends (default: 1800)"},
       {EnvVar::hf_token, "HF_TOKEN", "access token of the Hugging Face Hub; never written to a log"},
       {EnvVar::slurm_job_id, "SLURM_JOB_ID", "set by Slurm: kept in claims and item records"},
       {EnvVar::slurm_localid, "SLURM_LOCALID",

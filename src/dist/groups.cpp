@@ -68,7 +68,7 @@ Groups make_groups(const ParallelPlan& plan, const Comm& world, const std::vecto
                nodes.size(), " nodes, ", world.size(), " ranks, plan of ", plan.world());
   const std::vector<int> order = ranks_by_node(nodes);
   const int64_t place = std::find(order.begin(), order.end(), world.rank()) - order.begin();
-  Groups groups;
+  Groups groups(plan);
   groups.seat = seat_of(plan, place);
   if (groups.seat.replica < 0) return groups;
   const GroupMembers members = members_of(plan, order, place);

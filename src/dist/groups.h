@@ -32,6 +32,8 @@ GroupMembers members_of(const ParallelPlan& plan, const std::vector<int>& order,
 
 /// The groups of this rank. A rank that idles, and one outside of tp or vae, has groups of one there.
 struct Groups {
+  explicit Groups(const ParallelPlan& layout) : plan(layout) {}
+  ParallelPlan plan;
   Seat seat;
   Comm replica, cfg, ulysses, ring, sp, dit_tp, tp, vae;
   bool in_tp = true, in_vae = true;

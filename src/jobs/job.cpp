@@ -132,12 +132,7 @@ void JobLoader::check_parallel() {
     }
   }
   try {
-    const ParallelPlan plan = ParallelPlan::make(job_.parallel, overrides_.ranks);
-    if (plan.replica() > 1) {
-      fail("parallel: ", plan.text(),
-           ": this version runs each clip on one rank; set cfg, sp, ring and dit_tp ",
-           "to 1 or auto, and let dp share the clips");
-    }
+    ParallelPlan::make(job_.parallel, overrides_.ranks);
   } catch (const UserError& error) {
     for (const std::string& problem : error.problems())
       problems_.add(where, ": ", problem);

@@ -14,7 +14,7 @@
 #include "base/version.h"
 #include "device/device.h"
 #include "device/torch_error.h"
-#include "dist/parallel_plan.h"
+#include "dist/groups.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/preparation.h"
@@ -47,6 +47,7 @@ class JobRun {
  private:
   bool load();
   bool begin();
+  void form_groups();
   bool load_pipeline();
   void work();
   int finish();
@@ -68,6 +69,9 @@ class JobRun {
   int threads_ = 1;
   Start start_;
   LedgerRules rules_;
+  std::shared_ptr<CommWatch> watch_ = std::make_shared<CommWatch>();
+  Comm replica_;                  // the ranks that make a clip with this one, in host memory
+  std::optional<Groups> groups_;  // where a clip has more than one rank
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
@@ -119,6 +123,7 @@ bool JobRun::load() {
   try {
     threads_ = threads_of(world_.place());
     set_threads(threads_);
+    watch_->timeout_seconds = rank_timeout();
     job_ = load_job(request_.job_file, overrides);
     if (job_.options.device.is_cuda())
       job_.options.device = pick_device(job_.job.device, world_.place().local_rank);
@@ -184,20 +189,31 @@ bool JobRun::begin() {
   return true;
 }
 
+/// Who makes clips together.
+void JobRun::form_groups() {
+  if (plan_->replica() == 1) return;
+  groups_.emplace(make_groups(*plan_, world_.comm(watch_), world_.place().nodes));
+  replica_ = groups_->replica;
+}
+
 bool JobRun::load_pipeline() {
   const bool any = std::any_of(start_.ledger.begin(), start_.ledger.end(),
                                [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
-  if (!any || stop_.requested()) {
+  form_groups();
+  const std::vector<int64_t> wishes = replica_.all_gather(stop_.requested() ? 1 : 0);
+  if (!any || std::count(wishes.begin(), wishes.end(), 1) > 0) {
     start_.code = world_.agree(kExitDone);
     return true;
   }
   const int code = guarded([&] {
-    if (plan_->replica_of(world_.rank()) < 0) return;
+    if (groups_ ? groups_->seat.replica < 0 : plan_->replica_of(world_.rank()) < 0) return;
     const Timer timer;
     const std::string cache = env(EnvVar::cache);
     embeddings_ = std::make_unique<DiskEmbeddingStore>(
         cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
-    pipeline_ = job_.blueprint->load(job_.options);
+    PipelineOptions options = job_.options;
+    if (groups_) options.groups = &*groups_;
+    pipeline_ = job_.blueprint->load(options);
     log_debug("pipeline loaded in ", timer.seconds(), " s");
   });
   start_.code = world_.agree(code);
@@ -227,17 +243,21 @@ void JobRun::work() {
                        plan_->text(), threads_, job_.options.device.str(), request_.fresh});
   std::unique_ptr<Writer> writer;
   std::unique_ptr<Runner> runner;
+  const Crew crew{replica_, *watch_, world_};
+  const bool follows = groups_ && groups_->seat.replica >= 0 && !groups_->leads();
   const auto round = [&](Round kind) {
-    if (!runner || !trouble_.empty()) return;
+    if (!pipeline_) return;  // then no rank of the replica has one
+    if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_);
+    if (!runner || !trouble_.empty()) return crew.dismiss();
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
   };
-  if (pipeline_) {
+  if (pipeline_ && !follows) {
     code = guarded([&] {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
       runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
                                                     publisher, *writer, *events_, embeddings_.get(), stop_,
-                                                    rules_, start_.ledger});
+                                                    crew, rules_, start_.ledger});
     });
   }
   round(Round::ordinary);
@@ -249,7 +269,7 @@ void JobRun::work() {
   // Whatever dies from here on dies alone: rank 0 tries the items that have cost processes their lives, one
   // by one, while no other rank of this world has anything to lose.
   world_.agree(code);
-  if (world_.rank() == 0) round(Round::last_chance);
+  if (groups_ ? groups_->seat.replica == 0 : world_.rank() == 0) round(Round::last_chance);
   writer.reset();
   code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
@@ -369,6 +389,15 @@ void JobRun::tell(const Tally& now, int code) const {
 
 int run_job(World& world, const RunRequest& request, const StopToken& stop) {
   return JobRun(world, request, stop).run();
+}
+
+double rank_timeout() {
+  const std::string asked = env(EnvVar::rank_timeout);
+  if (asked.empty()) return CommWatch{}.timeout_seconds;
+  const bool number = asked.size() <= 7 && asked.find_first_not_of("0123456789") == std::string::npos;
+  const int seconds = number ? std::atoi(asked.c_str()) : 0;
+  if (seconds < 1) fail("RUSHES_RANK_TIMEOUT is '", asked, "'; give a number of seconds, at least 1");
+  return seconds;
 }
 
 int threads_of(const Place& place) {

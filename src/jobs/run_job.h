@@ -22,6 +22,10 @@ struct RunRequest {
 /// Throws InternalError for bugs; the caller then aborts the world.
 int run_job(World& world, const RunRequest& request, const StopToken& stop);
 
+/// Seconds that a rank waits for another of its clip: RUSHES_RANK_TIMEOUT, else CommWatch's. Throws UserError
+/// for one that is no number of seconds.
+double rank_timeout();
+
 /// Threads that this rank may use: RUSHES_THREADS, else its share of the cores. Throws UserError for a
 /// RUSHES_THREADS that is no number from 1 to 1024.
 int threads_of(const Place& place);

@@ -16,31 +16,6 @@ namespace {
 
 constexpr int64_t kDeathsTogether = 3;  // from then on an item is made alone, at the end of a run
 
-/// Shows an item's stages and steps in the owner's file.
-class OwnerObserver : public StepObserver {
- public:
-  explicit OwnerObserver(Owner& owner) : owner_(owner) {}
-  void on_stage(const std::string& stage) override {
-    owner_.announce([&](OwnerStatus& status) {  // seldom, and what is told of a process that dies in it
-      status.stage = stage;
-      status.item_seconds = timer_.seconds();
-    });
-  }
-  void on_step(int64_t step, int64_t steps, double seconds) override {
-    const auto tell = [&](OwnerStatus& status) {
-      status.step = step + 1;
-      status.steps = steps;
-      status.seconds_per_step = seconds;
-      status.item_seconds = timer_.seconds();
-    };
-    step == 0 ? owner_.announce(tell) : owner_.change(tell);
-  }
-
- private:
-  Owner& owner_;
-  Timer timer_;
-};
-
 /// After an error on a GPU: does it still answer? An illegal access leaves a device on which every later item
 /// would fail, and none of them would be to blame.
 bool device_works(const at::Device& device) {
@@ -94,8 +69,10 @@ std::string Runner::work(Round round) {
       nap = pending.size() < before ? 0.05 : std::min(nap * 1.5, 2.0);
       if (!pending.empty() && !must_end()) pause(nap);
     }
+    parts_.crew.dismiss();
     parts_.writer.drain();
   } catch (const UserError& error) {
+    parts_.crew.dismiss();
     parts_.writer.drain();
     if (trouble_.empty()) trouble_ = error.what();
   }
@@ -105,7 +82,7 @@ std::string Runner::work(Round round) {
 }
 
 bool Runner::must_end() const {
-  return parts_.stop.requested() || !trouble_.empty() || parts_.writer.trouble().has_value();
+  return stopped_ || parts_.stop.requested() || !trouble_.empty() || parts_.writer.trouble().has_value();
 }
 
 void Runner::pause(double seconds) const {
@@ -152,11 +129,12 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
     parts_.claims.release(item.id);
     return Answer::left;
   }
-  make_item(item, tries + 1);
+  make_item(index, tries + 1);
   return Answer::settled;
 }
 
-void Runner::make_item(const Item& item, int64_t attempts) {
+void Runner::make_item(size_t index, int64_t attempts) {
+  const Item& item = parts_.job.items[index];
   parts_.owner.announce([&](OwnerStatus& status) {
     status.item = item.id;
     status.stage = "starting";
@@ -166,27 +144,41 @@ void Runner::make_item(const Item& item, int64_t attempts) {
   parts_.events.add("item_started", {{"id", item.id}, {"attempt", attempts}});
   Delivery delivery{&item, {}, attempts, 0, utc_now()};
   std::string error;
+  bool alone = false;  // the error is this rank's own
   const Timer timer;
   try {
     const c10::InferenceMode no_autograd;
-    OwnerObserver observer(parts_.owner);
-    delivery.clip =
-        parts_.pipeline.run({item.prompt, item.sampling}, {parts_.stop, parts_.embeddings, &observer});
+    OwnerObserver observer(parts_.owner, parts_.crew.watch);
+    parts_.crew.call(index);
+    delivery.clip = parts_.pipeline.run(
+        {item.prompt, item.sampling},
+        {parts_.stop, parts_.embeddings, &observer, parts_.crew.many() ? &parts_.crew.replica : nullptr});
   } catch (const StoppedEarly&) {
+    stopped_ = true;  // perhaps by another rank's wish
     parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });
     parts_.claims.release(item.id);
     parts_.events.add("item_stopped", {{"id", item.id}});
     return;
+  } catch (const UserError& problem) {
+    error = problem.what();
   } catch (const InternalError& problem) {
+    alone = true;
     error = str("internal error (a bug of rushes, please report it): ", problem.what());
   } catch (const std::bad_alloc&) {
+    alone = true;
     error = "out of memory";
   } catch (const std::exception& problem) {
+    alone = true;
     error = message_of(problem);
   } catch (...) {
+    alone = true;
     error = "unknown error";
   }
   delivery.seconds = timer.seconds();
+  if (alone && parts_.crew.many()) {
+    parts_.claims.note_death(item.id);
+    parts_.crew.give_up(item.id, error);
+  }
   if (!error.empty() && !device_works(parts_.job.options.device)) {
     // Counted like a death, so that an item that breaks devices is found out in the end.
     parts_.claims.note_death(item.id);

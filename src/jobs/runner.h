@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "jobs/claims.h"
+#include "jobs/crew.h"
 #include "jobs/ledger.h"
 #include "jobs/publisher.h"
 #include "jobs/writer.h"
@@ -23,6 +24,7 @@ struct RunnerParts {
   const EventLog& events;
   EmbeddingStore* embeddings;
   const StopToken& stop;
+  const Crew& crew;
   LedgerRules rules;
   std::vector<LedgerEntry> ledger;  // as it was when the run began
 };
@@ -47,7 +49,7 @@ class Runner {
  private:
   enum class Answer { settled, busy, left };  // settled: nothing more to do about it in this round
   Answer try_item(size_t index, Round round);
-  void make_item(const Item& item, int64_t attempts);
+  void make_item(size_t index, int64_t attempts);
   void fail_item(const Item& item, const std::string& error, int64_t attempts);
   bool must_end() const;
   void pause(double seconds) const;
@@ -56,6 +58,7 @@ class Runner {
   std::vector<size_t> order_;  // longest first
   std::set<size_t> settled_;   // over all rounds
   std::string trouble_;
+  bool stopped_ = false;  // a clip was given up, since this rank or another of its replica is to stop
 };
 
 }  // namespace rushes

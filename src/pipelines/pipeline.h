@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/stop.h"
 #include "config/settings.h"
+#include "dist/groups.h"
 #include "media/frames.h"
 #include "models/interfaces.h"
 #include "models/tokenizers/prompt_clean.h"
@@ -33,6 +34,7 @@ struct PipelineOptions {
   Dtype vae = Dtype::float32;
   Dtype text_encoder = Dtype::float32;
   AttentionBackend attention = AttentionBackend::automatic;
+  const Groups* groups = nullptr;  // the ranks that make each clip together; nullptr: this one alone
 };
 
 /// Text embeddings kept between items, runs and ranks; implemented above (on disk). Keys are file-name safe.
@@ -53,9 +55,16 @@ class StepObserver {
 };
 
 struct RunContext {
-  const StopToken& stop;                 // looked at between steps and stages: StoppedEarly
+  const StopToken& stop;                 // looked at between steps and stages: StoppedEarly on every rank
   EmbeddingStore* embeddings = nullptr;  // optional
   StepObserver* observer = nullptr;      // optional
+  const Comm* replica = nullptr;         // the ranks that make the clip, in host memory; nullptr: this one
+
+  /// Throws StoppedEarly where this rank or another of the replica is to stop: all of them, at the same
+  /// place.
+  void check_stop(const char* before_what) const;
+  /// Does this rank decide for the replica, and get what it makes?
+  bool leads() const { return replica == nullptr || replica->rank() == 0; }
 };
 
 struct StageTime {
@@ -67,7 +76,7 @@ struct StageTime {
 struct Clip {
   at::Tensor
       latents;    // float32 on CPU, [1, channels, frames, height, width], as diffusers' output_type="latent"
-  Frames frames;  // rounded to nearest
+  Frames frames;  // rounded to nearest; on the replica's first rank
   std::vector<StageTime> times;
   std::vector<std::string> warnings;  // e.g. "prompt cut to 512 tokens"
 };
@@ -83,7 +92,8 @@ struct ItemCost {
 class Pipeline {
  public:
   virtual ~Pipeline() = default;
-  /// Makes one clip. Throws UserError (this item cannot be made), StoppedEarly, or InternalError.
+  /// Makes one clip; every rank of the replica calls it with the same request. Throws UserError (this item
+  /// cannot be made; before decoding on every rank alike), StoppedEarly, or InternalError.
   virtual Clip run(const Request& request, const RunContext& context) = 0;
 };
 

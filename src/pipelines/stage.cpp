@@ -2,9 +2,18 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+
 #include "base/timer.h"
 
 namespace rushes {
+
+void RunContext::check_stop(const char* before_what) const {
+  if (replica == nullptr || replica->alone()) return stop.check(before_what);
+  const std::vector<int64_t> wishes = replica->all_gather(stop.requested() ? 1 : 0);
+  if (std::count(wishes.begin(), wishes.end(), 1) > 0)
+    throw StoppedEarly(str("stopped before ", before_what));
+}
 
 Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   const c10::InferenceMode inference;
@@ -12,7 +21,7 @@ Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   batch.request = request;
   Clip clip;
   for (const auto& stage : stages_) {
-    context.stop.check(stage->name().c_str());
+    context.check_stop(stage->name().c_str());
     if (context.observer != nullptr) context.observer->on_stage(stage->name());
     const Timer timer;
     stage->verify_input(batch);

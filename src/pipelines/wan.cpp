@@ -275,15 +275,19 @@ ItemCost WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
 }
 
 std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {
-  const auto with = [&](Dtype dtype) {
-    return LoadOptions{.device = options.device, .dtype = scalar_type(dtype)};
+  const Groups* groups = options.groups;
+  const auto with = [&](Dtype dtype, const Comm* together = nullptr) {
+    return LoadOptions{.device = options.device, .dtype = scalar_type(dtype), .tp = together};
   };
-  const std::shared_ptr<const Vae> vae = load_vae(model_, "vae", with(options.vae));
+  std::shared_ptr<const Vae> vae;
+  if (groups == nullptr || groups->in_vae) vae = load_vae(model_, "vae", with(options.vae));
 
+  const LoadOptions dit = with(options.transformer, groups != nullptr ? &groups->dit_tp : nullptr);
   DenoisingParts denoising;
-  denoising.transformer = load_transformer(model_, "transformer", with(options.transformer));
+  denoising.groups = groups;
+  denoising.transformer = load_transformer(model_, "transformer", dit);
   if (has_transformer_2_) {
-    denoising.transformer_2 = load_transformer(model_, "transformer_2", with(options.transformer));
+    denoising.transformer_2 = load_transformer(model_, "transformer_2", dit);
     denoising.boundary_timestep = *boundary_ratio_ * static_cast<double>(scheduler_->train_timesteps());
   }
   denoising.expand_timesteps = expand_timesteps_;
@@ -293,11 +297,14 @@ std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) con
   text.tokenizer = tokenizer_;
   text.normalize_nfc = normalize_nfc_;
   text.device = options.device;
-  text.encoder = [model = model_, load = with(options.text_encoder)] {
+  text.takes_part = groups == nullptr || groups->in_tp;
+  text.encoder = [model = model_,
+                  load = with(options.text_encoder, groups != nullptr ? &groups->tp : nullptr)] {
     return load_text_encoder(model, "text_encoder", load);
   };
   text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
-                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text());
+                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text(),
+                       groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");
 
   std::vector<std::unique_ptr<Stage>> stages;
   stages.push_back(std::make_unique<InputValidationStage>(*this));
@@ -305,7 +312,8 @@ std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) con
   stages.push_back(std::make_unique<TimestepPreparationStage>(scheduler_));
   stages.push_back(std::make_unique<LatentPreparationStage>(geometry(), options.device));
   stages.push_back(std::make_unique<DenoisingStage>(std::move(denoising)));
-  stages.push_back(std::make_unique<DecodingStage>(vae, options.device));
+  stages.push_back(
+      std::make_unique<DecodingStage>(vae, options.device, groups != nullptr ? &groups->vae : nullptr));
   return std::make_unique<ComposedPipeline>(std::move(stages));
 }
 

@@ -5,11 +5,12 @@
 namespace rushes {
 
 void DecodingStage::verify_input(const ForwardBatch& batch) const {
-  RUSHES_CHECK(batch.latents.dim() == 5 && batch.latents.size(1) == vae_->latent_channels(),
+  RUSHES_CHECK(batch.latents.dim() == 5 && (!vae_ || batch.latents.size(1) == vae_->latent_channels()),
                batch.latents.sizes());
 }
 
 void DecodingStage::forward(ForwardBatch& batch, const RunContext&) {
+  if (!vae_) return;
   const auto options = at::TensorOptions(at::kFloat);
   const at::Tensor latents = batch.latents.to(device_, vae_->dtype());
   const auto statistic = [&](const std::vector<double>& values) {
@@ -17,12 +18,16 @@ void DecodingStage::forward(ForwardBatch& batch, const RunContext&) {
   };
   // The reference divides by the reciprocal of the deviation; kept, since it rounds twice.
   const at::Tensor z = latents / (1.0 / statistic(vae_->latents_std())) + statistic(vae_->latents_mean());
-  const at::Tensor video = vae_->decode(z, StepContext{});
+  StepContext context;
+  context.vae = group_;
+  const at::Tensor video = vae_->decode(z, context);
+  if (group_ != nullptr && group_->rank() != 0) return;
   require_finite(video, "the decoded video");
   batch.frames = to_frames(video);
 }
 
 void DecodingStage::verify_output(const ForwardBatch& batch) const {
+  if (!vae_ || (group_ != nullptr && group_->rank() != 0)) return;
   const Sampling& wanted = batch.request.sampling;
   const Frames& got = batch.frames;
   RUSHES_CHECK(got.count == wanted.num_frames && got.height == wanted.height && got.width == wanted.width,

@@ -9,7 +9,10 @@ namespace rushes {
 
 class DecodingStage : public Stage {
  public:
-  DecodingStage(std::shared_ptr<const Vae> vae, at::Device device) : vae_(std::move(vae)), device_(device) {}
+  /// vae: nullptr on a rank that takes no part. group: the ranks that decode together, of which the first
+  /// gets the frames; nullptr: this one alone.
+  DecodingStage(std::shared_ptr<const Vae> vae, at::Device device, const Comm* group)
+      : vae_(std::move(vae)), device_(device), group_(group) {}
   std::string name() const override { return "decoding"; }
   void verify_input(const ForwardBatch& batch) const override;
   void forward(ForwardBatch& batch, const RunContext& context) override;
@@ -18,6 +21,7 @@ class DecodingStage : public Stage {
  private:
   std::shared_ptr<const Vae> vae_;
   at::Device device_;
+  const Comm* group_;
 };
 
 /// video: [1, 3, frames, height, width] in [-1, 1] -> 8-bit frames, rounded to nearest (ties to even).

@@ -32,10 +32,22 @@ at::Tensor DenoisingStage::predict(const ForwardBatch& batch, const at::Tensor& 
   inputs.hidden_states = batch.latents.to(model.dtype());
   inputs.timestep = model_timestep(timestep, batch.latents);
   inputs.encoder_hidden_states = batch.prompt_embeds;
-  const at::Tensor conditional = model.forward(inputs, context);
-  if (!batch.guided()) return conditional;
-  inputs.encoder_hidden_states = batch.negative_prompt_embeds;
-  const at::Tensor unconditional = model.forward(inputs, context);
+  if (!batch.guided()) return model.forward(inputs, context);
+  const auto forward = [&](bool with_prompt) {
+    inputs.encoder_hidden_states = with_prompt ? batch.prompt_embeds : batch.negative_prompt_embeds;
+    return model.forward(inputs, context);
+  };
+  at::Tensor conditional, unconditional;
+  if (parts_.groups == nullptr || parts_.groups->cfg.alone()) {
+    conditional = forward(true);
+    unconditional = forward(false);
+  } else {
+    // The first half of the replica has the prompt, the second has none.
+    const Comm& cfg = parts_.groups->cfg;
+    const at::Tensor both = cfg.all_gather(forward(cfg.rank() == 0), 0, {1, 1});
+    conditional = both.narrow(0, 0, 1);
+    unconditional = both.narrow(0, 1, 1);
+  }
   return unconditional + (conditional - unconditional).mul_(batch.request.sampling.guidance_scale);
 }
 
@@ -46,11 +58,17 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
   const at::Tensor& timesteps = batch.schedule->timesteps();
   const int64_t steps = timesteps.size(0);
   StepMemo memo;  // what the models make of the text is the same at every step
+  const Groups* groups = parts_.groups;
+  SequenceParallel sp;
+  if (groups != nullptr) sp = {&groups->ulysses, &groups->ring, &groups->sp};
   for (int64_t step = 0; step < steps; ++step) {
-    context.stop.check("a denoising step");
+    context.check_stop("a denoising step");
     const Timer timer;
-    const StepContext step_context{
-        .step = step, .attention = parts_.attention, .trace = nullptr, .memo = &memo};
+    const StepContext step_context{.step = step,
+                                   .attention = parts_.attention,
+                                   .trace = nullptr,
+                                   .memo = &memo,
+                                   .sp = groups != nullptr && !groups->sp.alone() ? &sp : nullptr};
     const at::Tensor noise = predict(batch, timesteps[step], step_context);
     batch.latents = batch.schedule->step(noise, batch.latents);
     if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());

@@ -17,6 +17,7 @@ struct DenoisingParts {
   double boundary_timestep = 0;                      // read only with transformer_2
   bool expand_timesteps = false;                     // one timestep a token (Wan 2.2 TI2V)
   AttentionBackend attention = AttentionBackend::automatic;
+  const Groups* groups = nullptr;  // see PipelineOptions
 };
 
 class DenoisingStage : public Stage {

@@ -29,17 +29,38 @@ at::Tensor TextEncodingStage::embed(const std::string& text, const char* what, F
   // Stored without the zero rows: the key needs only what the encoder saw.
   const auto real = std::count(tokens.attention_mask.begin(), tokens.attention_mask.end(), 1);
   const std::string key = hash_bytes(str(parts_.cache_key, "|", join(tokens.input_ids, ","), "|", real));
-  at::Tensor rows;
-  if (context.embeddings != nullptr) {
-    if (const auto stored = context.embeddings->get(key)) rows = stored->to(parts_.device);
-  }
-  if (!rows.defined()) {
-    rows = encode(tokens);
-    if (context.embeddings != nullptr) context.embeddings->put(key, rows.to(at::kCPU));
-  }
+  const at::Tensor rows = rows_of(tokens, key, context);
   at::Tensor embeds = at::zeros({1, length, rows.size(1)}, rows.options());
   embeds.select(0, 0).narrow(0, 0, rows.size(0)).copy_(rows);
   return embeds;
+}
+
+/// -> [real tokens, text dim], on every rank of the replica.
+at::Tensor TextEncodingStage::rows_of(const TokenIds& tokens, const std::string& key,
+                                      const RunContext& context) {
+  const bool store = context.embeddings != nullptr && context.leads(), many = context.replica != nullptr;
+  at::Tensor rows;
+  if (store) {
+    if (const auto stored = context.embeddings->get(key)) rows = *stored;
+  }
+  const bool known = many ? context.replica->all_gather(rows.defined() ? 1 : 0)[0] == 1 : rows.defined();
+  if (!known && parts_.takes_part) {
+    const at::Tensor encoded = encode(tokens);
+    if (context.leads()) rows = encoded;
+    if (store) context.embeddings->put(key, rows.to(at::kCPU));
+  }
+  if (!many || context.replica->alone()) return rows.to(parts_.device);
+  // Over host memory, as the store's are; the header tells the others what comes.
+  at::Tensor header = at::zeros({3}, at::kLong);
+  if (context.leads()) {
+    rows = rows.to(at::kCPU).contiguous();
+    header = at::tensor({rows.size(0), rows.size(1), static_cast<int64_t>(rows.scalar_type())}, at::kLong);
+  }
+  context.replica->broadcast_(header, 0);
+  const int64_t* facts = header.const_data_ptr<int64_t>();
+  if (!context.leads()) rows = at::empty({facts[0], facts[1]}, static_cast<at::ScalarType>(facts[2]));
+  context.replica->broadcast_(rows, 0);
+  return rows.to(parts_.device);
 }
 
 /// -> [real tokens, text dim]. Padding is masked out of every softmax, so the encoder runs on the real tokens

@@ -1,6 +1,7 @@
 #pragma once
 // Prompt -> cleaned text -> tokens -> embeddings; once for each distinct text where an EmbeddingStore is
-// given. Follows _get_t5_prompt_embeds of diffusers' pipeline_wan.py: rows past the prompt's tokens are zero.
+// given. Of a replica the first rank has the store; those of `tp` encode; all get the first one's rows.
+// Follows _get_t5_prompt_embeds of diffusers' pipeline_wan.py: rows past the prompt's tokens are zero.
 
 #include <memory>
 
@@ -18,7 +19,8 @@ class TextEncodingStage : public Stage {
     std::function<std::shared_ptr<const TextEncoder>()> encoder;
     NormalizeNfc normalize_nfc;
     at::Device device = at::kCPU;
-    std::string cache_key;  // of all that can change an embedding's bits beside text and length
+    bool takes_part = true;  // of a replica's ranks, those that encode; the others are given the result
+    std::string cache_key;   // of all that can change an embedding's bits beside text and length
   };
   explicit TextEncodingStage(Parts parts) : parts_(std::move(parts)) {}
 
@@ -29,6 +31,7 @@ class TextEncodingStage : public Stage {
 
  private:
   at::Tensor embed(const std::string& text, const char* what, ForwardBatch& batch, const RunContext& context);
+  at::Tensor rows_of(const TokenIds& tokens, const std::string& key, const RunContext& context);
   at::Tensor encode(const TokenIds& tokens);
 
   Parts parts_;

@@ -1,0 +1,73 @@
+#include "jobs/crew.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <exception>
+
+#include "base/log.h"
+#include "device/torch_error.h"
+
+namespace rushes {
+
+void Crew::call(size_t item) const {
+  if (many()) replica.broadcast(str(item), 0);
+}
+
+void Crew::dismiss() const {
+  if (many()) replica.broadcast("", 0);
+}
+
+std::optional<size_t> Crew::next() const {
+  const std::string word = replica.broadcast("", 0, Patience::endless);
+  if (word.empty()) return std::nullopt;
+  return std::stoull(word);
+}
+
+void Crew::give_up(const std::string& item, const std::string& error) const {
+  log_error("item ", item, ", stage '", watch.stage, "': ", error, "; the ranks of this clip cannot go on ",
+            "without each other: run the same command again to continue");
+  world.abort(kExitStopped);
+  std::terminate();  // abort() does not return; compilers do not see that
+}
+
+void OwnerObserver::on_stage(const std::string& stage) {
+  watch_.stage = stage;
+  owner_.announce([&](OwnerStatus& status) {  // seldom, and what is told of a process that dies in it
+    status.stage = stage;
+    status.item_seconds = timer_.seconds();
+  });
+}
+
+void OwnerObserver::on_step(int64_t step, int64_t steps, double seconds) {
+  watch_.stage = str("denoising, step ", step + 2, " of ", steps);
+  const auto tell = [&](OwnerStatus& status) {
+    status.step = step + 1;
+    status.steps = steps;
+    status.seconds_per_step = seconds;
+    status.item_seconds = timer_.seconds();
+  };
+  step == 0 ? owner_.announce(tell) : owner_.change(tell);
+}
+
+void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
+            const StopToken& stop) {
+  while (const std::optional<size_t> index = crew.next()) {
+    const Item& item = items.at(*index);
+    // Not as its item: whoever counts deaths looks at the leader, whose claim it is.
+    owner.announce([&](OwnerStatus& status) { status.stage = "starting"; });
+    try {
+      const c10::InferenceMode no_autograd;
+      OwnerObserver observer(owner, crew.watch);
+      pipeline.run({item.prompt, item.sampling},
+                   {.stop = stop, .embeddings = nullptr, .observer = &observer, .replica = &crew.replica});
+    } catch (const StoppedEarly&) {
+    } catch (const UserError& same) {
+      log_debug("item ", item.id, ": ", same.what());  // the leader found the same
+    } catch (const std::exception& error) {
+      crew.give_up(item.id, message_of(error));
+    }
+    owner.announce([](OwnerStatus& status) { status.stage.clear(); });
+  }
+}
+
+}  // namespace rushes

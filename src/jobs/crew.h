@@ -1,0 +1,50 @@
+#pragma once
+// The ranks of a replica on its way through the items: its first rank leads (claims, decides, writes), the
+// others follow its word from clip to clip.
+
+#include <optional>
+
+#include "base/timer.h"
+#include "dist/world.h"
+#include "jobs/items.h"
+#include "jobs/owner.h"
+#include "pipelines/pipeline.h"
+
+namespace rushes {
+
+/// A replica's ranks as the runner sees them. Of one rank where `replica` is alone.
+struct Crew {
+  const Comm& replica;  // in host memory
+  CommWatch& watch;
+  World& world;
+
+  bool many() const { return !replica.alone(); }
+  /// The leader: the others make the item too.
+  void call(size_t item) const;
+  /// The leader: the others are done with a round.
+  void dismiss() const;
+  /// The others: the next item, or nothing at the end of a round. Waits as long as it takes.
+  std::optional<size_t> next() const;
+  /// Something went wrong on this rank alone, which the others of the clip cannot know: they would wait in
+  /// the middle of it for ever. Ends the world, to be continued by the next run.
+  [[noreturn]] void give_up(const std::string& item, const std::string& error) const;
+};
+
+/// Shows an item's stages and steps in the owner's file, and to whoever waits for other ranks.
+class OwnerObserver : public StepObserver {
+ public:
+  OwnerObserver(Owner& owner, CommWatch& watch) : owner_(owner), watch_(watch) {}
+  void on_stage(const std::string& stage) override;
+  void on_step(int64_t step, int64_t steps, double seconds) override;
+
+ private:
+  Owner& owner_;
+  CommWatch& watch_;
+  Timer timer_;
+};
+
+/// A round of a rank that follows.
+void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
+            const StopToken& stop);
+
+}  // namespace rushes

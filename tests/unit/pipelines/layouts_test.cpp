@@ -1,0 +1,125 @@
+// The same clip on any layout of ranks: the shapes checkpoint over 20 steps at guidance 5, with thread ranks.
+// The worst differences are printed.
+#include <catch2/catch.hpp>
+#include <iostream>
+#include <mutex>
+
+#include "models/tokenizers/prompt_clean.h"
+#include "pipelines/pipeline.h"
+#include "support/ranks.h"
+
+namespace rushes {
+namespace {
+
+struct Layout {
+  int64_t cfg = 1, sp = 1, ring = 1, dit_tp = 1, tp = 1, vae = 1, dp = 1;
+};
+
+Request request_for(int64_t height, int64_t width, int64_t frames, double guidance) {
+  Request request;
+  request.prompt = "a red circle moving left on a blue background";
+  request.sampling.height = height;
+  request.sampling.width = width;
+  request.sampling.num_frames = frames;
+  request.sampling.num_inference_steps = 20;
+  request.sampling.guidance_scale = guidance;
+  request.sampling.max_sequence_length = 64;
+  return request;
+}
+
+ParallelPlan plan_of(const Layout& l) {
+  Parallel p;
+  p.cfg = l.cfg;
+  p.sp = l.sp;
+  p.ring = l.ring;
+  p.dit_tp = l.dit_tp;
+  p.tp = l.tp;
+  p.vae = l.vae;
+  p.dp = l.dp;
+  return ParallelPlan::make(p, l.dp * l.cfg * l.sp * l.dit_tp);
+}
+
+/// The clips of every replica's first rank; the latents of all its ranks must have the same bits.
+std::vector<Clip> run_layout(const Blueprint& blueprint, const Request& request, const Layout& layout,
+                             PipelineOptions options = {}) {
+  const ParallelPlan plan = plan_of(layout);
+  std::mutex mutex;
+  std::vector<Clip> clips;
+  std::vector<at::Tensor> latents;
+  test::run_ranks(static_cast<int>(plan.world()), [&](const Comm& world) {
+    const Groups groups = make_groups(plan, world, std::vector<int>(static_cast<size_t>(plan.world()), 0));
+    PipelineOptions own = options;
+    own.groups = &groups;
+    const StopToken stop;
+    Clip clip = blueprint.load(own)->run(request, {.stop = stop, .replica = &groups.replica});
+    const std::lock_guard lock(mutex);
+    latents.push_back(clip.latents);
+    if (groups.leads()) clips.push_back(std::move(clip));
+  });
+  for (const at::Tensor& other : latents)
+    CHECK(at::equal(other, latents[0]));
+  return clips;
+}
+
+int largest_step(const Frames& a, const Frames& b) {
+  REQUIRE(a.rgb.size() == b.rgb.size());
+  int largest = 0;
+  for (size_t i = 0; i < a.rgb.size(); ++i)
+    largest = std::max(largest, std::abs(int{a.rgb[i]} - int{b.rgb[i]}));
+  return largest;
+}
+
+const std::vector<Layout> kLayouts = {
+    {.tp = 1},
+    {.dit_tp = 2, .tp = 2},
+    {.dit_tp = 3, .tp = 3, .vae = 3},
+    {.dit_tp = 4, .tp = 4},
+    {.sp = 2},
+    {.sp = 3, .tp = 3, .vae = 2},
+    {.sp = 4, .tp = 2, .vae = 4},
+    {.sp = 2, .ring = 2},
+    {.sp = 3, .ring = 3},
+    {.sp = 4, .ring = 4, .vae = 3},
+    {.sp = 4, .ring = 2, .tp = 4},
+    {.sp = 5, .tp = 5, .vae = 5},
+    {.sp = 6, .ring = 3, .tp = 3},
+    {.sp = 2, .dit_tp = 2, .tp = 4},
+    {.sp = 2, .ring = 2, .dit_tp = 3},
+    {.cfg = 2},
+    {.cfg = 2, .sp = 2, .tp = 2, .vae = 4},
+    {.cfg = 2, .sp = 2, .ring = 2, .dit_tp = 2, .tp = 8, .vae = 2},
+    {.cfg = 2, .sp = 3, .dit_tp = 1},
+    {.dp = 2},
+    {.sp = 2, .dp = 2},
+};
+
+TEST_CASE("any layout makes the same clip", "[pipelines][layouts]") {
+  const auto blueprint = make_blueprint(ModelDir::open("datasets/shapes/checkpoint"),
+                                        [](const std::string& text) { return text; });
+  const Request request = request_for(48, 64, 9, 5.0);
+  const Clip one = run_layout(*blueprint, request, {})[0];
+  double worst = 0;
+  int step = 0;
+  std::string where;
+  for (const Layout& layout : kLayouts) {
+    const std::string name = plan_of(layout).text();
+    INFO(name);
+    const std::vector<Clip> clips = run_layout(*blueprint, request, layout);
+    CHECK(static_cast<int64_t>(clips.size()) == layout.dp);
+    for (const Clip& clip : clips) {
+      const at::Tensor difference = (clip.latents - one.latents).abs();
+      CHECK((difference <= 1e-4 + 1e-4 * one.latents.abs()).all().item<bool>());
+      CHECK(largest_step(clip.frames, one.frames) <= 1);
+      if (difference.max().item<double>() >= worst) {
+        worst = difference.max().item<double>();
+        where = name;
+      }
+      step = std::max(step, largest_step(clip.frames, one.frames));
+    }
+  }
+  std::cout << kLayouts.size() << " layouts, float32: latents differ by at most " << worst << " (" << where
+            << "), frames by " << step << " of 255\n";
+}
+
+}  // namespace
+}  // namespace rushes
