@@ -61,7 +61,7 @@ struct Rank {
     std::vector<std::string> warnings;
     if (!runner) {
       runner.emplace(RunnerParts{job, pipeline, folder, claims, owner, publisher, writer, events, nullptr,
-                                 stop, rules, read_ledger(job, folder, rules, warnings)});
+                                 stop, crew, rules, read_ledger(job, folder, rules, warnings)});
     }
     return runner->work(round);
   }
@@ -82,6 +82,10 @@ struct Rank {
   Writer writer;
   FakePipeline pipeline;
   StopToken stop;
+  Comm lone;
+  CommWatch patience;
+  std::unique_ptr<World> world = make_single_world();
+  Crew crew{lone, patience, *world};
   LedgerRules rules;
   std::optional<Runner> runner;
 };
@@ -214,6 +218,7 @@ TEST_CASE("--fresh makes everything again, and old outputs of another request go
                               refused.events,
                               nullptr,
                               refused.stop,
+                              refused.crew,
                               refused.rules,
                               {LedgerEntry{}}});
     runner.work(Round::ordinary);
