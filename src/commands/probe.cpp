@@ -6,7 +6,11 @@
 #include "base/error.h"
 #include "commands/commands.h"
 #include "commands/probe_command.h"
-#include "dist/world.h"
+#include "config/job_file.h"
+#include "config/yaml/yaml.h"
+#include "device/device.h"
+#include "dist/groups.h"
+#include "dist/mpi/mpi_world.h"
 #include "models/tokenizers/icu/nfc.h"
 
 namespace rushes {
@@ -28,7 +32,8 @@ cxxopts::Options probe_options() {
       ("dtype", "type of the parameters: float32, bfloat16 or float16", text()->default_value("float32"),
        "T")                                                                                    //
       ("trace", "write a summary of each layer's output here, as JSON lines", text(), "FILE")  //
-      ("out", "safetensors file for the results", text(), "FILE")                              //
+      ("parallel", "the job file's axes, for as many ranks under mpirun: \"sp: 2, dit_tp: 3\"", text(),
+       "AXES")("out", "safetensors file for the results", text(), "FILE")  //
       ("help", "show this");
   return options;
 }
@@ -65,6 +70,47 @@ ProbeRequest read_request(const cxxopts::ParseResult& parsed) {
   return request;
 }
 
+/// World and groups of a probe by many ranks; a probe without --parallel never touches MPI.
+struct Together {
+  std::unique_ptr<World> world;
+  std::optional<Groups> groups;
+};
+
+Together ranks_of(const std::string& axes) {
+  Problems problems;
+  std::map<std::string, std::string> sources;
+  Reading reading("--parallel", problems, sources);
+  Parallel parallel;
+  read_fields(parallel_fields(), parallel, parse_yaml("{" + axes + "}", "--parallel"), "", reading);
+  problems.throw_if_any();
+  Together together{make_world(), {}};
+  parallel.dp = 1;
+  const ParallelPlan plan = ParallelPlan::make(parallel, together.world->size());
+  if (plan.idle() > 0) fail("--parallel ", axes, ": ", plan.text(), "; start ", plan.replica(), " ranks");
+  const auto watch = std::make_shared<CommWatch>(CommWatch{.timeout_seconds = 600, .stage = "probe"});
+  together.groups.emplace(make_groups(plan, together.world->comm(watch), together.world->place().nodes));
+  return together;
+}
+
+int run_together(ProbeRequest request, const std::string& axes) {
+  const Together together = ranks_of(axes);
+  set_threads(together.world->place().cores);
+  request.groups = &*together.groups;
+  try {
+    run_probe(request, normalize_nfc);
+  } catch (const UserError& error) {
+    // Every rank has the same request and finds the same.
+    if (together.world->rank() != 0) return together.world->agree(kExitUsage);
+    for (const std::string& problem : error.problems())
+      std::cerr << "rushes probe: " << problem << "\n";
+    return together.world->agree(kExitUsage);
+  } catch (const std::exception& error) {
+    std::cerr << "rushes probe: rank " << together.world->rank() << ": " << error.what() << "\n";
+    together.world->abort(kExitBug);
+  }
+  return together.world->agree(kExitDone);
+}
+
 }  // namespace
 
 int probe_command(int argc, char** argv) {
@@ -75,7 +121,9 @@ int probe_command(int argc, char** argv) {
       std::cout << options.help() << "\n";
       return static_cast<int>(kExitDone);
     }
-    run_probe(read_request(parsed), normalize_nfc);
+    const ProbeRequest request = read_request(parsed);
+    if (const auto axes = given<std::string>(parsed, "parallel")) return run_together(request, *axes);
+    run_probe(request, normalize_nfc);
     return static_cast<int>(kExitDone);
   });
 }

@@ -50,6 +50,11 @@ class Probe {
         model_(ModelDir::open(request.model)),
         kind_(kind_of(model_.require(request.component).class_name)) {
     if (request.trace) context_.trace = &trace_;
+    if (const Groups* groups = request.groups) {
+      sp_ = {&groups->ulysses, &groups->ring, &groups->sp};
+      context_.sp = &sp_;
+      context_.vae = &groups->vae;
+    }
   }
 
   Tensors run() {
@@ -110,10 +115,14 @@ class Probe {
   std::string kind_words() const {
     return kind_ == "vae" ? "VAE" : kind_ == "text_encoder" ? "text encoder" : kind_;
   }
-  LoadOptions options() const { return {.device = at::kCPU, .dtype = scalar_type(request_.dtype)}; }
+  LoadOptions options(const Comm Groups::*together = nullptr) const {
+    LoadOptions options{.device = at::kCPU, .dtype = scalar_type(request_.dtype)};
+    if (together != nullptr && request_.groups != nullptr) options.tp = &(request_.groups->*together);
+    return options;
+  }
 
   Tensors transformer() {
-    const auto model = load_transformer(model_, request_.component, options());
+    const auto model = load_transformer(model_, request_.component, options(&Groups::dit_tp));
     ProbeInputs inputs(*request_.in);
     const std::vector<int64_t> patch = model->patch_size();
     TransformerInputs given;
@@ -157,6 +166,7 @@ class Probe {
   }
 
   Tensors vae() {
+    if (request_.groups != nullptr && !request_.groups->in_vae) return {};
     const auto model = load_vae(model_, request_.component, options());
     ProbeInputs inputs(*request_.in);
     const bool decode = *request_.method == "decode";
@@ -171,7 +181,8 @@ class Probe {
   }
 
   Tensors text_encoder() {
-    const auto model = load_text_encoder(model_, request_.component, options());
+    if (request_.groups != nullptr && !request_.groups->in_tp) return {};
+    const auto model = load_text_encoder(model_, request_.component, options(&Groups::tp));
     ProbeInputs inputs(*request_.in);
     const at::Tensor ids = inputs.required("input_ids", Values::whole, {{"batch"}, {"tokens"}});
     const at::Tensor mask = inputs.required("attention_mask", Values::any,
@@ -239,6 +250,7 @@ class Probe {
   std::string kind_;
   Trace trace_;
   StepContext context_;
+  SequenceParallel sp_;
 };
 
 std::string trace_lines(const Trace& trace) {
@@ -278,6 +290,7 @@ void run_probe(const ProbeRequest& request, const NormalizeNfc& normalize_nfc) {
   const c10::InferenceMode inference;
   Probe probe(request, normalize_nfc);
   Tensors results = probe.run();
+  if (request.groups != nullptr && !request.groups->leads()) return;
   for (auto& [name, tensor] : results)
     tensor = tensor.to(at::kCPU, at::isFloatingType(tensor.scalar_type()) ? at::kFloat : at::kLong);
   const std::string owner = str("probe-", ::getpid());

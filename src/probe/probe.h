@@ -22,6 +22,7 @@
 #include <string>
 
 #include "config/settings.h"
+#include "dist/groups.h"
 #include "models/tokenizers/prompt_clean.h"
 
 namespace rushes {
@@ -40,6 +41,9 @@ struct ProbeRequest {
   // Type of the parameters. Inputs are cast as a pipeline of that type has them: a model's to the type of its
   // main parameters (timesteps and masks stay), a scheduler's model_outputs; its sample stays float32.
   Dtype dtype = Dtype::float32;
+  // The ranks that run it together, each with the same request; the first one writes. nullptr: this one
+  // alone.
+  const Groups* groups = nullptr;
 };
 
 /// Throws UserError, before anything is written, with all that is wrong with the request or with the inputs.

@@ -13,14 +13,16 @@ def binary():
     return os.environ.get("RUSHES_BINARY") or str(pathlib.Path(__file__).resolve().parents[3] / "build" / "rushes")
 
 
-def probe_process(arguments, timeout=900):
-    """`rushes probe ARGUMENTS`, finished: .returncode, .stdout and .stderr as text."""
+def probe_process(arguments, timeout=900, ranks=None):
+    """`rushes probe ARGUMENTS`, by `ranks` ranks where given, finished: .returncode, .stdout and .stderr as text."""
     environment = {"OMP_NUM_THREADS": "2", **os.environ}
-    return subprocess.run([binary(), "probe", *map(str, arguments)], text=True, capture_output=True, env=environment,
+    mpirun = [] if ranks is None else ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
+    return subprocess.run([*mpirun, binary(), "probe", *map(str, arguments)], text=True, capture_output=True, env=environment,
                           timeout=timeout)
 
 
 def _run(model, component, inputs, trace, options, folder):
+    ranks = options.pop("ranks", None)
     out, arguments = folder / "out.safetensors", ["--model", model, "--component", component]
     if inputs is not None:
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in inputs.items()},
@@ -31,13 +33,14 @@ def _run(model, component, inputs, trace, options, folder):
     for name, value in options.items():
         if value is not None:
             arguments += ["--" + name.replace("_", "-"), value]
-    return probe_process(arguments + ["--out", out]), out
+    return probe_process(arguments + ["--out", out], ranks=ranks), out
 
 
 def run_probe(model, component, inputs=None, trace=False, **options):
     """The tensors that the component gives; with trace=True a pair of them and the list of trace rows.
 
-    inputs: name -> tensor. options: method, text, max_length, steps, dtype ("float32", ...).
+    inputs: name -> tensor. options: method, text, max_length, steps, dtype ("float32", ...); ranks and
+    parallel ("sp: 2, ring: 2"): by so many under mpirun.
     """
     with tempfile.TemporaryDirectory(prefix="rushes-probe-") as name:
         folder = pathlib.Path(name)
