@@ -52,6 +52,7 @@ class JobLoader {
   void apply_layers();
   void check_sampling_keys();
   void make_items();
+  void check_guidance();
   void describe();
   void throw_what_is_wrong() const;
 
@@ -214,6 +215,22 @@ void JobLoader::make_items() {
   }
 }
 
+/// Without guidance there is nothing for the second half of a replica to do.
+void JobLoader::check_guidance() {
+  if (job_.parallel.cfg.value_or(1) < 2) return;
+  int64_t without = 0;
+  const Item* first = nullptr;
+  for (const Item& item : result_.items) {
+    if (item.sampling.guidance_scale > 1) continue;
+    if (without++ == 0) first = &item;
+  }
+  if (without == 0) return;
+  problems_.add(source("parallel.cfg"), ": parallel.cfg: half of the ranks would idle: item '", first->id,
+                "' has guidance_scale ", first->sampling.guidance_scale,
+                without > 1 ? str(" (and ", without - 1, " more have 1 or less)") : std::string(),
+                "; leave cfg out, or raise guidance_scale above 1");
+}
+
 /// Fills Job: the settings in their final form, with sources, and as YAML.
 void JobLoader::describe() {
   Job& job = result_.job;
@@ -262,6 +279,7 @@ ResolvedJob JobLoader::load() {
   check_sampling_keys();
   result_.options = resolve_options(job_, overrides_.device_elsewhere, source("device"), problems_);
   make_items();
+  check_guidance();
   describe();
   throw_what_is_wrong();
   return std::move(result_);
