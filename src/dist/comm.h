@@ -80,6 +80,16 @@ class Comm {
   SendReceive start_send_receive(const std::vector<at::Tensor>& send, int to,
                                  const std::vector<std::vector<int64_t>>& shapes, int from) const;
 
+  /// What the ranks on either side sent.
+  struct Halos {
+    at::Tensor from_previous, from_next;
+  };
+  /// The first `line` ranks stand in a line; the others take no part and need not call. `to_previous` goes to
+  /// the rank before and `to_next` to the one after, both in one exchange. All ranks give tensors of the same
+  /// two shapes and of one dtype; undefined: nothing goes that way. What would come from beyond an end is
+  /// zero.
+  Halos exchange_halos(const at::Tensor& to_previous, const at::Tensor& to_next, int line) const;
+
  private:
   std::unique_ptr<Pending> exchange(std::vector<Piece> sends, std::vector<Piece> receives, const char* what,
                                     Patience patience = Patience::watched) const;
