@@ -56,7 +56,8 @@ class Comm {
     std::vector<at::Tensor> sent_, parts_;
     std::unique_ptr<Pending> pending_;
   };
-  /// parts[r] goes to rank r; shapes[r]: the shape of what comes from there, in parts[0]'s dtype.
+  /// parts[r] goes to rank r; shapes[r]: the shape of what comes from there, in parts[0]'s dtype. Without
+  /// elements nothing goes, so that a rank that neither gives nor gets anything need not call.
   AllToAll start_all_to_all(std::vector<at::Tensor> parts,
                             const std::vector<std::vector<int64_t>>& shapes) const;
   std::vector<at::Tensor> all_to_all(std::vector<at::Tensor> parts,

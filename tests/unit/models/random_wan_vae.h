@@ -1,6 +1,8 @@
 #pragma once
 // A VAE with random values in all parameters.
 
+#include "models/vaes/wan_vae.h"  // before Catch: torch has a CHECK too
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,8 +13,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "models/vaes/wan_vae.h"
 
 namespace rushes::test {
 

@@ -1,6 +1,8 @@
 // One video coded by several ranks, each with its rows: the same as by one rank alone, and with as many bytes
 // as the theory says.
 
+#include "models/vaes/wan_vae.h"
+
 #include <c10/core/InferenceMode.h>
 
 #include <catch2/catch.hpp>
