@@ -247,4 +247,25 @@ std::vector<at::Tensor> Comm::SendReceive::wait() {
   return std::move(received_);
 }
 
+Comm::Halos Comm::exchange_halos(const at::Tensor& to_previous, const at::Tensor& to_next, int line) const {
+  const int me = rank();
+  RUSHES_CHECK(me < line && line <= size(), "rank ", me, " in a line of ", line, " of ", size());
+  std::vector<Piece> sends, receives;
+  // One of the two directions: x leaves for `to` while `from` sends its own.
+  const auto pass = [&](const at::Tensor& x, int to, int from) {
+    if (!x.defined()) return at::Tensor();
+    if (to >= 0 && to < line) sends.push_back({to, x.contiguous()});
+    if (from < 0 || from >= line) return at::zeros(x.sizes(), x.options());
+    at::Tensor received = at::empty(x.sizes(), x.options());
+    receives.push_back({from, received});
+    return received;
+  };
+  Halos halos;
+  halos.from_next = pass(to_previous, me - 1, me + 1);
+  halos.from_previous = pass(to_next, me + 1, me - 1);
+  if (!sends.empty() || !receives.empty())
+    exchange(std::move(sends), std::move(receives), "exchange_halos")->wait();
+  return halos;
+}
+
 }  // namespace rushes

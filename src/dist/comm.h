@@ -56,7 +56,8 @@ class Comm {
     std::vector<at::Tensor> sent_, parts_;
     std::unique_ptr<Pending> pending_;
   };
-  /// parts[r] goes to rank r; shapes[r]: the shape of what comes from there, in parts[0]'s dtype.
+  /// parts[r] goes to rank r; shapes[r]: the shape of what comes from there, in parts[0]'s dtype. Without
+  /// elements nothing goes, so that a rank that neither gives nor gets anything need not call.
   AllToAll start_all_to_all(std::vector<at::Tensor> parts,
                             const std::vector<std::vector<int64_t>>& shapes) const;
   std::vector<at::Tensor> all_to_all(std::vector<at::Tensor> parts,
@@ -79,6 +80,16 @@ class Comm {
   /// this rank itself, both then.
   SendReceive start_send_receive(const std::vector<at::Tensor>& send, int to,
                                  const std::vector<std::vector<int64_t>>& shapes, int from) const;
+
+  /// What the ranks on either side sent.
+  struct Halos {
+    at::Tensor from_previous, from_next;
+  };
+  /// The first `line` ranks stand in a line; the others take no part and need not call. `to_previous` goes to
+  /// the rank before and `to_next` to the one after, both in one exchange. All ranks give tensors of the same
+  /// two shapes and of one dtype; undefined: nothing goes that way. What would come from beyond an end is
+  /// zero.
+  Halos exchange_halos(const at::Tensor& to_previous, const at::Tensor& to_next, int line) const;
 
  private:
   std::unique_ptr<Pending> exchange(std::vector<Piece> sends, std::vector<Piece> receives, const char* what,

@@ -53,10 +53,14 @@ struct LatentDistribution {
 class Vae {
  public:
   virtual ~Vae() = default;
+  // Where context.vae is a group of several ranks, each of them calls with the same input, all in the same
+  // order; they work together and the result is that of one rank alone to 1e-5 in float32.
+
   /// z: [batch, latent channels, latent frames, latent height, latent width] as given to diffusers'
   /// vae.decode (not normalised) -> video [batch, video channels, frames, height, width], clamped to [-1, 1].
+  /// Of a group rank 0 gets the video, the others an undefined tensor.
   virtual at::Tensor decode(const at::Tensor& z, const StepContext& context) const = 0;
-  /// x: [batch, input channels, frames, height, width] in [-1, 1].
+  /// x: [batch, input channels, frames, height, width] in [-1, 1]. Every rank of a group gets the result.
   virtual LatentDistribution encode(const at::Tensor& x, const StepContext& context) const = 0;
   virtual at::ScalarType dtype() const = 0;
   virtual int64_t latent_channels() const = 0;  // z_dim

@@ -109,6 +109,18 @@ std::string check_collectives(const Comm& comm, at::Device device) {
             .wait();
     if (!at::equal(got[0], message(from)) || !at::equal(got[1], message(from + n))) return "send_receive";
   }
+  for (const int line : {1, n - 1, n}) {
+    if (me >= line) continue;
+    const auto up = [&](int r) { return of_rank(r, {3, 2}, at::kBFloat16, device, 1).t(); };
+    const auto down = [&](int r) { return of_rank(r, {5}, at::kBFloat16, device, 2); };
+    const Comm::Halos both = comm.exchange_halos(up(me), down(me), line);
+    if (!at::equal(both.from_next, me + 1 < line ? up(me + 1) : at::zeros_like(up(me))) ||
+        !at::equal(both.from_previous, me > 0 ? down(me - 1) : at::zeros_like(down(me))))
+      return str("exchange_halos in a line of ", line);
+    const Comm::Halos one = comm.exchange_halos(up(me), {}, line);
+    if (one.from_previous.defined() || !at::equal(one.from_next, both.from_next))
+      return str("exchange_halos one way in a line of ", line);
+  }
   const std::vector<int64_t> numbers = comm.all_gather(int64_t{me} * me);
   for (int r = 0; r < n; ++r) {
     if (numbers[static_cast<size_t>(r)] != int64_t{r} * r) return "all_gather of a number";

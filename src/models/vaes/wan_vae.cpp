@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "dist/comm.h"
 
 namespace rushes {
 namespace {
@@ -29,6 +30,12 @@ at::Tensor to_bcthw(const at::Tensor& x) {
   return x.permute({0, 4, 1, 2, 3});
 }
 
+std::vector<int64_t> times(std::vector<int64_t> sizes, int64_t factor) {
+  for (int64_t& size : sizes)
+    size *= factor;
+  return sizes;
+}
+
 /// Room for the whole result, made when the first chunk says its sizes.
 void put(at::Tensor& whole, const at::Tensor& chunk, int64_t at_frame, int64_t frames) {
   if (!whole.defined()) {
@@ -51,25 +58,39 @@ WanVae::WanVae(WanVaeConfig config, TensorLoader& loader)
       post_quant_(loader, "post_quant_conv",
                   {.in = config_.z_dim, .out = config_.z_dim, .kernel = {1, 1, 1}, .padding = 0}) {}
 
+bool WanVae::needs_tiles(int64_t height, int64_t width, int64_t ratio) const {
+  return tiling_ && (height > tiling_->tile_height / ratio || width > tiling_->tile_width / ratio);
+}
+
 at::Tensor WanVae::decode(const at::Tensor& z, const StepContext& context) const {
   if (z.dim() != 5 || z.size(1) != config_.z_dim || z.numel() == 0)
     fail("vae decode: the latents are ", z.sizes(), "; needed are [batch, ", config_.z_dim,
          ", frames, height, width], none of them 0");
-  const at::Tensor input = z.to(dtype_);
-  bool tiled = false;
-  if (tiling_) {
-    const int64_t ratio = config_.scale_factor_spatial;
-    tiled = z.size(3) > tiling_->tile_height / ratio || z.size(4) > tiling_->tile_width / ratio;
-  }
-  const at::Tensor patches = tiled ? decode_tiles(input, *tiling_, context) : decode_patches(input, context);
-  return unpatchify(patches, config_.patch_size).clamp(-1, 1);
+  const auto video_of = [&](const at::Tensor& patches) {
+    return unpatchify(patches, config_.patch_size).clamp(-1, 1);
+  };
+  const Comm none;
+  const Comm& group = context.vae != nullptr ? *context.vae : none;
+  if (needs_tiles(z.size(3), z.size(4), config_.scale_factor_spatial))
+    return group.rank() == 0 ? video_of(decode_tiles(z.to(dtype_), *tiling_, context)) : at::Tensor();
+  const WanRows rows(&group, even_sizes(z.size(3), group.size()));
+  const int64_t ratio = built_spatial_ratio();
+  const at::Tensor own = z.narrow(3, rows.start(), rows.own_rows()).to(dtype_);
+  const at::Tensor part =
+      own.numel() > 0
+          ? video_of(decode_patches(own, rows, context))
+          : at::empty({z.size(0), video_channels(), config_.decoded_frames(z.size(2)), 0, z.size(4) * ratio},
+                      own.options());
+  return group.gather(part, 3, times(rows.heights(), ratio), /*root=*/0);
 }
 
-at::Tensor WanVae::decode_patches(const at::Tensor& z, const StepContext& context) const {
+at::Tensor WanVae::decode_patches(const at::Tensor& z, const WanRows& rows,
+                                  const StepContext& context) const {
   const int64_t frames = z.size(2);
-  const int64_t chunk = wan_vae_chunk(config_, chunk_bytes_, /*decode=*/true, z.size(0), z.size(3), z.size(4),
-                                      z.element_size());
-  WanStream stream = decoder_.start();
+  // By the largest part, so that all ranks go in step.
+  const int64_t chunk = wan_vae_chunk(config_, chunk_bytes_, /*decode=*/true, z.size(0), rows.heights()[0],
+                                      z.size(4), z.element_size());
+  WanStream stream = decoder_.start(rows);
   const at::Tensor x = post_quant_.forward(to_bthwc(z));
   at::Tensor video;
   int64_t written = 0;
@@ -99,27 +120,49 @@ void WanVae::check_video(const at::Tensor& x) const {
 
 LatentDistribution WanVae::encode(const at::Tensor& x, const StepContext& context) const {
   check_video(x);
-  const at::Tensor patches = patchify(x.to(dtype_), config_.patch_size);
-  const bool tiled = tiling_ && (x.size(3) > tiling_->tile_height || x.size(4) > tiling_->tile_width);
-  const at::Tensor both = tiled ? encode_tiles(patches, *tiling_, context) : encode_patches(patches, context);
+  const at::Tensor both = needs_tiles(x.size(3), x.size(4), 1)
+                              ? encode_tiles(patchify(x.to(dtype_), config_.patch_size), *tiling_, context)
+                              : encode_split(x, context);
   const std::vector<at::Tensor> parts = both.chunk(2, 1);
   return {parts[0].contiguous(), parts[1].clamp(-30, 20)};
 }
 
-at::Tensor WanVae::encode_patches(const at::Tensor& patches, const StepContext& context) const {
+at::Tensor WanVae::encode_split(const at::Tensor& x, const StepContext& context) const {
+  const Comm none;
+  const Comm& group = context.vae != nullptr ? *context.vae : none;
+  const int64_t p = config_.patch_size, factor = config_.spatial_factor();
+  const int64_t height = x.size(3) / p, width = x.size(4) / p;
+  check_sides(height, width);
+  const std::vector<int64_t> latent_rows = even_sizes(height / factor, group.size());
+  const WanRows rows(&group, wan_vae_encode_rows(config_, height, group.size()));
+  const at::Tensor own = x.narrow(3, rows.start() * p, rows.own_rows() * p).to(dtype_);
+  const at::Tensor part =
+      own.numel() > 0
+          ? encode_patches(patchify(own, p), rows, context)
+          : at::empty({x.size(0), 2 * config_.z_dim, config_.latent_frames(x.size(2)), 0, width / factor},
+                      own.options());
+  return group.all_gather(part, 3, latent_rows);
+}
+
+void WanVae::check_sides(int64_t height, int64_t width) const {
+  const int64_t factor = config_.spatial_factor();
+  for (const auto& [side, size] : {std::pair{"height", height}, std::pair{"width", width}}) {
+    if (size < factor || (config_.is_residual && size % factor != 0))
+      fail("vae encode: the ", side, tiling_ ? " (of a tile)" : "", " is ", size * config_.patch_size,
+           " pixels; it must be ", config_.is_residual ? "a multiple of " : "at least ",
+           factor * config_.patch_size);
+  }
+}
+
+at::Tensor WanVae::encode_patches(const at::Tensor& patches, const WanRows& rows,
+                                  const StepContext& context) const {
   const int64_t frames = 1 + (patches.size(2) - 1) / kWanVaeGroup * kWanVaeGroup;
   const int64_t factor = config_.spatial_factor();
-  for (int64_t dim : {3, 4}) {
-    const int64_t size = patches.size(dim);
-    if (size < factor || (config_.is_residual && size % factor != 0))
-      fail("vae encode: ", dim == 3 ? "the height" : "the width", tiling_ ? " (of a tile)" : "", " is ",
-           size * config_.patch_size, " pixels; it must be ",
-           config_.is_residual ? "a multiple of " : "at least ", factor * config_.patch_size);
-  }
+  // By the largest part, so that all ranks go in step.
   const int64_t groups =
-      wan_vae_chunk(config_, chunk_bytes_, /*decode=*/false, patches.size(0), patches.size(3) / factor + 1,
+      wan_vae_chunk(config_, chunk_bytes_, /*decode=*/false, patches.size(0), rows.heights()[0] / factor + 1,
                     patches.size(4) / factor + 1, patches.element_size());
-  WanStream stream = encoder_.start();
+  WanStream stream = encoder_.start(rows);
   at::Tensor latents;
   int64_t written = 0;
   for (int64_t i = 0; i < frames;) {

@@ -15,7 +15,8 @@ namespace rushes {
 
 /// Coding in overlapping tiles that are blended, as diffusers' `enable_tiling` does (its defaults), for large
 /// pictures on small memory. The result differs from that without tiles. In pixels of the video; with
-/// patch_size, encoding counts patches instead, as diffusers does.
+/// patch_size, encoding counts patches instead, as diffusers does. A group (StepContext::vae) does not share
+/// tiles out: rank 0 decodes alone, and every rank encodes all of them itself.
 struct WanTiling {
   int64_t tile_height = 256, tile_width = 256;      // larger pictures are cut into tiles of this size
   int64_t stride_height = 192, stride_width = 192;  // from one tile to the next
@@ -25,6 +26,10 @@ class WanVae : public Vae {
  public:
   /// Takes every parameter out of the loader.
   WanVae(WanVaeConfig config, TensorLoader& loader);
+
+  // A group (context.vae) splits the picture by rows of latents, as even_sizes() does; a rank for which none
+  // is left takes no part. It equals the unsplit result but for the order of sums inside of a convolution or
+  // an attention. A trace sees this rank's rows.
 
   /// z: [B, z_dim, T, H, W], cast to dtype() -> [B, C, decoded_frames(T), H', W'] in [-1, 1].
   at::Tensor decode(const at::Tensor& z, const StepContext& context) const override;
@@ -56,12 +61,18 @@ class WanVae : public Vae {
 
  private:
   // Both between videos in [B, C, T, H, W]; `patches`: after patchify, before unpatchify and clamping.
-  at::Tensor decode_patches(const at::Tensor& z, const StepContext& context) const;
-  at::Tensor encode_patches(const at::Tensor& patches, const StepContext& context) const;
+  // They take and give this rank's rows, of which there are some; `rows`: of what is given.
+  at::Tensor decode_patches(const at::Tensor& z, const WanRows& rows, const StepContext& context) const;
+  at::Tensor encode_patches(const at::Tensor& patches, const WanRows& rows, const StepContext& context) const;
+  /// A whole video to mean and logvar in one tensor (not clamped), by the ranks of context.vae.
+  at::Tensor encode_split(const at::Tensor& x, const StepContext& context) const;
   at::Tensor decode_tiles(const at::Tensor& z, const WanTiling& tiling, const StepContext& context) const;
   at::Tensor encode_tiles(const at::Tensor& patches, const WanTiling& tiling,
                           const StepContext& context) const;
   void check_video(const at::Tensor& x) const;
+  void check_sides(int64_t height, int64_t width) const;  // of patches
+  /// Are pictures of this size larger than a tile, when both are divided by ratio?
+  bool needs_tiles(int64_t height, int64_t width, int64_t ratio) const;
 
   WanVaeConfig config_;
   at::ScalarType dtype_;

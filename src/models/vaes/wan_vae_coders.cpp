@@ -47,6 +47,7 @@ WanEncoder::WanEncoder(const WanVaeConfig& config, TensorLoader& loader) : is_re
 }
 
 at::Tensor WanEncoder::forward(at::Tensor x, WanStream& stream, const StepContext& context) const {
+  WanRows rows = stream.rows;
   x = conv_in_.forward(x, stream);
   note(context, "encoder.conv_in", x);
   for (size_t i = 0; i < levels_.size(); ++i) {
@@ -54,13 +55,16 @@ at::Tensor WanEncoder::forward(at::Tensor x, WanStream& stream, const StepContex
     at::Tensor kept = is_residual_ ? x : at::Tensor();
     for (size_t j = 0; j < level.blocks.size(); ++j) {
       x = level.blocks[j].forward(x, stream);
-      if (!level.attentions.empty()) x = level.attentions[j].forward(x, context);
+      if (!level.attentions.empty()) x = level.attentions[j].forward(x, rows, context);
     }
-    if (level.down) x = level.down->forward(x, stream);
+    if (level.down) {
+      x = level.down->forward(x, stream);
+      rows = rows.halved();
+    }
     if (is_residual_) x = x.add_(wan_average_down(kept, level.out_channels, level.factor_t, level.factor_s));
     note(context, "encoder.level." + std::to_string(i), x);
   }
-  x = mid_->forward(x, stream, context);
+  x = mid_->forward(x, rows, stream, context);
   note(context, "encoder.mid_block", x);
   x = conv_out_.forward(norm_out_, x, stream);
   note(context, "encoder.conv_out", x);
@@ -100,7 +104,7 @@ WanDecoder::WanDecoder(const WanVaeConfig& config, TensorLoader& loader) : is_re
 at::Tensor WanDecoder::forward(at::Tensor z, WanStream& stream, const StepContext& context) const {
   at::Tensor x = conv_in_.forward(z, stream);
   note(context, "decoder.conv_in", x);
-  x = mid_->forward(x, stream, context);
+  x = mid_->forward(x, stream.rows, stream, context);
   note(context, "decoder.mid_block", x);
   for (size_t i = 0; i < levels_.size(); ++i) {
     const Level& level = levels_[i];

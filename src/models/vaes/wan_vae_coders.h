@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -14,7 +15,10 @@ namespace rushes {
 class WanEncoder {
  public:
   WanEncoder(const WanVaeConfig& config, TensorLoader& loader);
-  WanStream start() const { return {std::vector<at::Tensor>(static_cast<size_t>(slots_.count)), true}; }
+  /// rows: of the pictures that forward() is given.
+  WanStream start(WanRows rows) const {
+    return {std::vector<at::Tensor>(static_cast<size_t>(slots_.count)), true, std::move(rows)};
+  }
   /// x: [B, T, H, W, in_channels], T = 1 + 4k in the first chunk, 4k later -> [B, T', H', W', 2 z_dim].
   at::Tensor forward(at::Tensor x, WanStream& stream, const StepContext& context) const;
 
@@ -40,7 +44,10 @@ class WanEncoder {
 class WanDecoder {
  public:
   WanDecoder(const WanVaeConfig& config, TensorLoader& loader);
-  WanStream start() const { return {std::vector<at::Tensor>(static_cast<size_t>(slots_.count)), true}; }
+  /// rows: of the latents that forward() is given.
+  WanStream start(WanRows rows) const {
+    return {std::vector<at::Tensor>(static_cast<size_t>(slots_.count)), true, std::move(rows)};
+  }
   /// z: [B, T, H, W, z_dim] -> [B, T', H', W', out_channels].
   at::Tensor forward(at::Tensor z, WanStream& stream, const StepContext& context) const;
 

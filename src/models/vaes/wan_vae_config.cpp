@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "config/json_fields.h"
+#include "dist/comm.h"
 
 namespace rushes {
 namespace {
@@ -127,6 +128,15 @@ WanVaeConfig parse_wan_vae(const nlohmann::json& config, const std::string& wher
   fields.harmless({"dropout", "clip_output"});
   fields.finish();
   return c;
+}
+
+std::vector<int64_t> wan_vae_encode_rows(const WanVaeConfig& config, int64_t height, int64_t ranks) {
+  const int64_t factor = config.spatial_factor(), latent = height / factor;
+  std::vector<int64_t> rows = even_sizes(latent, ranks);
+  for (int64_t& part : rows)
+    part *= factor;
+  rows[static_cast<size_t>(std::clamp<int64_t>(latent, 1, ranks) - 1)] += height % factor;
+  return rows;
 }
 
 int64_t wan_vae_chunk(const WanVaeConfig& config, int64_t bytes, bool decode, int64_t batch,

@@ -43,10 +43,31 @@ struct WanVaeConfig {
 /// Throws UserError listing every field that is wrong, unsupported or unknown; `where` names the file.
 WanVaeConfig parse_wan_vae(const nlohmann::json& config, const std::string& where);
 
+/// Whose work is counted: that of one of the ranks that code a clip together (StepContext::vae). Of a decoder
+/// rank 0 has as much to do as any; of an encoder the last one may have up to a latent row more.
+struct WanVaeShare {
+  int64_t ranks = 1, rank = 0;
+};
+
 /// Work of coding one clip of `frames` x `height` x `width` pixels in float32. weight_bytes: of the whole
-/// VAE. activation_bytes: what a chunk holds at its widest level, beside the clip itself.
-Cost wan_vae_decode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width);
-Cost wan_vae_encode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width);
+/// VAE. activation_bytes: what a chunk holds at its widest level, beside the clip itself (which rank 0 of a
+/// group holds twice while it puts the parts together).
+Cost wan_vae_decode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
+                         const WanVaeShare& share = {});
+Cost wan_vae_encode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
+                         const WanVaeShare& share = {});
+
+/// Bytes that the rank sends to others while it codes this clip: rows for its neighbours' convolutions, keys
+/// and values of attention, and its part of the result. element_bytes: of the VAE's dtype. Without tiles; a
+/// batch sends as many times more.
+double wan_vae_decode_traffic(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
+                              int64_t element_bytes, const WanVaeShare& share);
+double wan_vae_encode_traffic(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
+                              int64_t element_bytes, const WanVaeShare& share);
+
+/// How many of `height` rows of patches each rank encodes: whole latent rows, dealt out by even_sizes(); the
+/// last rank that has some also takes the rows beyond the last whole one. height: at least spatial_factor().
+std::vector<int64_t> wan_vae_encode_rows(const WanVaeConfig& config, int64_t height, int64_t ranks);
 
 /// Frames of the encoder's input that go through it together after the first one.
 inline constexpr int64_t kWanVaeGroup = 4;

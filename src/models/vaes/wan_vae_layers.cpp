@@ -40,7 +40,14 @@ at::Tensor WanNorm::forward(const at::Tensor& x) const {
 void WanNorm::forward_silu(const at::Tensor& x, const at::Tensor& out) const {
   for (int64_t i = 0; i < x.size(0); ++i) {  // one video at a time: a slice of `out` is whole only there
     at::Tensor video = out[i];
-    rms_norm_silu_out(video, x[i], gamma_, kNormEps);
+    if (video.is_contiguous()) {
+      rms_norm_silu_out(video, x[i], gamma_, kNormEps);
+      continue;
+    }
+    for (int64_t t = 0; t < x.size(1); ++t) {  // halos lie between its frames
+      at::Tensor frame = video[t];
+      rms_norm_silu_out(frame, x[i][t], gamma_, kNormEps);
+    }
   }
 }
 
@@ -65,15 +72,16 @@ at::Tensor WanConv::last_slice() const {
   return weight_.narrow(2, weight_.size(2) - 1, 1);
 }
 
-at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight) const {
+at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
   if (pointwise_) return linear(x, dense_, bias_);
   const at::Tensor input = as_ncthw(x);
+  const std::vector<int64_t> padding = {0, halos ? 0 : padding_[1], padding_[2]};
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.
   const bool direct = x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN();
   const at::Tensor y =
-      direct ? at::mkldnn_convolution(input, weight, bias_, padding_, stride_, dilation, /*groups=*/1)
-             : at::conv3d(input, weight, bias_, stride_, padding_, dilation, /*groups=*/1);
+      direct ? at::mkldnn_convolution(input, weight, bias_, padding, stride_, dilation, /*groups=*/1)
+             : at::conv3d(input, weight, bias_, stride_, padding, dilation, /*groups=*/1);
   return y.permute({0, 2, 3, 4, 1}).contiguous();
 }
 
@@ -83,35 +91,44 @@ WanCausalConv::WanCausalConv(TensorLoader& loader, const std::string& name, cons
   RUSHES_CHECK(shape.kernel[0] == 3 && shape.stride[0] == 1, "kernel ", shape.kernel[0]);
 }
 
-at::Tensor WanCausalConv::with_past(const at::Tensor& x, const WanStream& stream) const {
+WanCausalConv::Padded WanCausalConv::with_past(const at::Tensor& x, const WanStream& stream) const {
   const at::Tensor& past = stream.past[static_cast<size_t>(slot_)];
   const int64_t before = past.defined() || x.size(1) > 1 ? 2 : 1;
+  Padded padded;
+  padded.halos = stream.rows.split() && conv_.pads();
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes[1] += before;
-  at::Tensor padded = at::empty(sizes, x.options());
-  const at::Tensor front = padded.narrow(1, 0, before);
+  if (padded.halos) sizes[2] += 2;
+  padded.all = at::empty(sizes, x.options());
+  const at::Tensor front = padded.all.narrow(1, 0, before);
   past.defined() ? front.copy_(past) : front.zero_();
+  padded.frames = padded.all.narrow(1, before, x.size(1));
+  padded.own = padded.halos ? padded.frames.narrow(2, 1, x.size(2)) : padded.frames;
   return padded;
 }
 
-at::Tensor WanCausalConv::convolve(const at::Tensor& padded, WanStream& stream) const {
-  const int64_t frames = padded.size(1);
-  at::Tensor past = padded.narrow(1, frames - 2, 2);
+at::Tensor WanCausalConv::convolve(const Padded& padded, WanStream& stream) const {
+  // Of new frames only: those before had theirs when they were new.
+  if (padded.halos) stream.rows.fill_halos(padded.frames);
+  const at::Tensor& all = padded.all;
+  const int64_t frames = all.size(1);
+  at::Tensor past = all.narrow(1, frames - 2, 2);
   // A view would keep the whole chunk.
   if (frames > 4) past = past.clone();
   stream.past[static_cast<size_t>(slot_)] = past;
-  return frames == 2 ? conv_.forward_first(padded.narrow(1, 1, 1)) : conv_.forward(padded);
+  return frames == 2 ? conv_.forward_first(all.narrow(1, 1, 1), padded.halos)
+                     : conv_.forward(all, padded.halos);
 }
 
 at::Tensor WanCausalConv::forward(const at::Tensor& x, WanStream& stream) const {
-  const at::Tensor padded = with_past(x, stream);
-  padded.narrow(1, padded.size(1) - x.size(1), x.size(1)).copy_(x);
+  const Padded padded = with_past(x, stream);
+  padded.own.copy_(x);
   return convolve(padded, stream);
 }
 
 at::Tensor WanCausalConv::forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const {
-  const at::Tensor padded = with_past(x, stream);
-  norm.forward_silu(x, padded.narrow(1, padded.size(1) - x.size(1), x.size(1)));
+  const Padded padded = with_past(x, stream);
+  norm.forward_silu(x, padded.own);
   return convolve(padded, stream);
 }
 
@@ -139,12 +156,14 @@ WanAttentionBlock::WanAttentionBlock(TensorLoader& loader, const std::string& na
       proj_(loader, name + ".proj",
             {.in = channels, .out = channels, .kernel = {1, 1, 1}, .padding = 0, .planar = true}) {}
 
-at::Tensor WanAttentionBlock::forward(const at::Tensor& x, const StepContext& context) const {
+at::Tensor WanAttentionBlock::forward(const at::Tensor& x, const WanRows& rows,
+                                      const StepContext& context) const {
   const int64_t c = x.size(4);
   const at::Tensor qkv =
       to_qkv_.forward(norm_.forward(x)).view({x.size(0) * x.size(1), x.size(2) * x.size(3), 3, c});
+  const at::Tensor kv = rows.gather_pixels(qkv.narrow(2, 1, 2));
   const AttentionInput input = {
-      .q = qkv.narrow(2, 0, 1), .k = qkv.narrow(2, 1, 1), .v = qkv.narrow(2, 2, 1), .bias = {}, .scale = {}};
+      .q = qkv.narrow(2, 0, 1), .k = kv.narrow(2, 0, 1), .v = kv.narrow(2, 1, 1), .bias = {}, .scale = {}};
   return proj_.forward(attend(input, context).reshape(x.sizes())).add_(x);
 }
 
@@ -153,8 +172,9 @@ WanMidBlock::WanMidBlock(TensorLoader& loader, const std::string& name, int64_t 
       attention_(loader, name + ".attentions.0", channels),
       after_(loader, name + ".resnets.1", channels, channels, slots) {}
 
-at::Tensor WanMidBlock::forward(const at::Tensor& x, WanStream& stream, const StepContext& context) const {
-  return after_.forward(attention_.forward(before_.forward(x, stream), context), stream);
+at::Tensor WanMidBlock::forward(const at::Tensor& x, const WanRows& rows, WanStream& stream,
+                                const StepContext& context) const {
+  return after_.forward(attention_.forward(before_.forward(x, stream), rows, context), stream);
 }
 
 WanDownsample::WanDownsample(TensorLoader& loader, const std::string& name, int64_t channels, bool temporal,
@@ -176,7 +196,9 @@ WanDownsample::WanDownsample(TensorLoader& loader, const std::string& name, int6
 
 at::Tensor WanDownsample::forward(const at::Tensor& x, WanStream& stream) const {
   // One row and one column of zeros, at the bottom and at the right.
-  at::Tensor y = spatial_.forward(at::constant_pad_nd(x, {0, 0, 0, 1, 0, 1}));
+  const at::Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 1, 0, 1});
+  if (stream.rows.split()) stream.rows.fill_below(padded);
+  at::Tensor y = spatial_.forward(padded);
   if (!temporal_) return y;
   at::Tensor& past = stream.past[static_cast<size_t>(slot_)];
   const int64_t frames = y.size(1);
@@ -206,7 +228,10 @@ at::Tensor WanUpsample::forward(const at::Tensor& x, WanStream& stream) const {
   const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
   // The video's first frame is neither doubled nor seen by the convolution in time.
   const int64_t single = !temporal_ ? t : (stream.first ? 1 : 0);
-  at::Tensor wide = at::empty({b, single + 2 * (t - single), 2 * h, 2 * w, c}, x.options());
+  const bool halos = stream.rows.split();
+  const at::Tensor padded =
+      at::empty({b, single + 2 * (t - single), 2 * h + (halos ? 2 : 0), 2 * w, c}, x.options());
+  const at::Tensor wide = halos ? padded.narrow(2, 1, 2 * h) : padded;
   if (single > 0) write_doubled(wide.narrow(1, 0, single), x.narrow(1, 0, single));
   if (t > single) {
     const at::Tensor rest = x.narrow(1, single, t - single);
@@ -217,7 +242,8 @@ at::Tensor WanUpsample::forward(const at::Tensor& x, WanStream& stream) const {
                                  .reshape({b, 2 * (t - single), h, w, c});
     write_doubled(wide.narrow(1, single, 2 * (t - single)), pairs);
   }
-  return spatial_.forward(wide);
+  if (halos) stream.rows.fill_halos(padded);
+  return spatial_.forward(padded, halos);
 }
 
 at::Tensor wan_average_down(const at::Tensor& x, int64_t out_channels, int64_t factor_t, int64_t factor_s) {

@@ -6,6 +6,10 @@
 // Activations are contiguous [batch, frames, height, width, channels] ("BTHWC"): earlier frames are put
 // before new ones by a plain copy, norms and 1x1 convolutions run over rows, and convolutions see the same
 // memory as channels-last.
+//
+// Where a picture's rows are split over ranks (WanRows), "height" is the own rows' number. Convolutions over
+// pixels then take one row of each neighbour in place of the zeros above and below; everything else is local
+// but for attention.
 
 #include <ATen/ATen.h>
 
@@ -16,14 +20,16 @@
 
 #include "attention/step_context.h"
 #include "kernels/linear/linear.h"
+#include "models/vaes/wan_vae_rows.h"
 #include "weights/tensor_loader.h"
 
 namespace rushes {
 
 /// What the layers of one encoder or decoder remember of one video.
 struct WanStream {
-  std::vector<at::Tensor> past;  // by slot: the last input frames of a causal convolution
+  std::vector<at::Tensor> past;  // by slot: the last input frames of a causal convolution, with their halos
   bool first = true;             // the chunk begins with the video's first frame
+  WanRows rows;                  // of what the coder is given
 };
 
 /// Hands out slots in WanStream::past.
@@ -38,7 +44,7 @@ class WanNorm {
   WanNorm() = default;
   WanNorm(TensorLoader& loader, const std::string& name, int64_t channels, bool images);
   at::Tensor forward(const at::Tensor& x) const;
-  /// silu of it, written to `out`, a view of x's shape.
+  /// silu of it, written to `out`, a view of x's shape whose frames are whole.
   void forward_silu(const at::Tensor& x, const at::Tensor& out) const;
 
  private:
@@ -57,13 +63,17 @@ class WanConv {
     bool planar = false;  // stored as a 2-D convolution: [out, in, height, width]
   };
   WanConv(TensorLoader& loader, const std::string& name, const Shape& shape);
-  /// [B, T, H, W, in] -> [B, (T - kernel) / stride + 1, H', W', out]
-  at::Tensor forward(const at::Tensor& x) const { return convolve(x, weight_); }
+  /// [B, T, H, W, in] -> [B, (T - kernel) / stride + 1, H', W', out]. `halos`: x has its rows of padding.
+  at::Tensor forward(const at::Tensor& x, bool halos = false) const { return convolve(x, weight_, halos); }
   /// One frame [B, 1, H, W, in] with nothing but zeros before it, which are not multiplied.
-  at::Tensor forward_first(const at::Tensor& x) const { return convolve(x, last_slice()); }
+  at::Tensor forward_first(const at::Tensor& x, bool halos = false) const {
+    return convolve(x, last_slice(), halos);
+  }
+  /// Does it look at the rows beside a pixel's?
+  bool pads() const { return padding_[1] > 0; }
 
  private:
-  at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight) const;
+  at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const;
   at::Tensor last_slice() const;  // of weight_, in time
 
   at::Tensor weight_, bias_;
@@ -82,10 +92,17 @@ class WanCausalConv {
   at::Tensor forward(const WanNorm& norm, const at::Tensor& x, WanStream& stream) const;
 
  private:
-  /// Room for the two frames before and for x's; the former are filled in. Before a video's first frame,
-  /// where it comes alone, there is only one.
-  at::Tensor with_past(const at::Tensor& x, const WanStream& stream) const;
-  at::Tensor convolve(const at::Tensor& padded, WanStream& stream) const;
+  /// x's frames with what the convolution sees around them.
+  struct Padded {
+    at::Tensor all;
+    at::Tensor frames;  // a view: x's frames, with halos
+    at::Tensor own;     // a view: x's place
+    bool halos = false;
+  };
+  /// Room for the two frames before, for x's and, where rows are split, for halos; the two frames are filled
+  /// in. Before a video's first frame, where it comes alone, there is only one.
+  Padded with_past(const at::Tensor& x, const WanStream& stream) const;
+  at::Tensor convolve(const Padded& padded, WanStream& stream) const;
 
   WanConv conv_;
   int64_t slot_ = 0;
@@ -107,7 +124,8 @@ class WanResidualBlock {
 class WanAttentionBlock {
  public:
   WanAttentionBlock(TensorLoader& loader, const std::string& name, int64_t channels);
-  at::Tensor forward(const at::Tensor& x, const StepContext& context) const;
+  /// rows: at x's level.
+  at::Tensor forward(const at::Tensor& x, const WanRows& rows, const StepContext& context) const;
 
  private:
   WanNorm norm_;
@@ -118,7 +136,9 @@ class WanAttentionBlock {
 class WanMidBlock {
  public:
   WanMidBlock(TensorLoader& loader, const std::string& name, int64_t channels, WanSlots& slots);
-  at::Tensor forward(const at::Tensor& x, WanStream& stream, const StepContext& context) const;
+  /// rows: at x's level.
+  at::Tensor forward(const at::Tensor& x, const WanRows& rows, WanStream& stream,
+                     const StepContext& context) const;
 
  private:
   WanResidualBlock before_;

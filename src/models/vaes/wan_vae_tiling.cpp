@@ -73,8 +73,9 @@ at::Tensor WanVae::decode_tiles(const at::Tensor& z, const WanTiling& tiling,
                     .result = size * ratio / p};
   };
   return in_tiles(z, axis(tiling.tile_height, tiling.stride_height, z.size(3)),
-                  axis(tiling.tile_width, tiling.stride_width, z.size(4)),
-                  [&](const at::Tensor& tile) { return decode_patches(tile, context); });
+                  axis(tiling.tile_width, tiling.stride_width, z.size(4)), [&](const at::Tensor& tile) {
+                    return decode_patches(tile, WanRows(nullptr, {tile.size(3)}), context);
+                  });
 }
 
 at::Tensor WanVae::encode_tiles(const at::Tensor& patches, const WanTiling& tiling,
@@ -91,8 +92,10 @@ at::Tensor WanVae::encode_tiles(const at::Tensor& patches, const WanTiling& tili
                     .result = size / ratio};
   };
   return in_tiles(patches, axis(tiling.tile_height, tiling.stride_height, patches.size(3)),
-                  axis(tiling.tile_width, tiling.stride_width, patches.size(4)),
-                  [&](const at::Tensor& tile) { return encode_patches(tile, context); });
+                  axis(tiling.tile_width, tiling.stride_width, patches.size(4)), [&](const at::Tensor& tile) {
+                    check_sides(tile.size(3), tile.size(4));
+                    return encode_patches(tile, WanRows(nullptr, {tile.size(3)}), context);
+                  });
 }
 
 }  // namespace rushes

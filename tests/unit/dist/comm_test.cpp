@@ -91,6 +91,17 @@ TEST_CASE("bytes are counted where they are sent") {
   }
 }
 
+TEST_CASE("halos: both neighbours at once, the ends have one") {
+  for (int rank = 0; rank < 3; ++rank) {
+    const Comm dry(make_dry_transport(rank, 4), "dry");
+    dry.exchange_halos(at::ones({10}), at::ones({100}), 3);
+    CHECK(dry.traffic().bytes_sent == (rank > 0 ? 40 : 0) + (rank < 2 ? 400 : 0));
+    CHECK(dry.traffic().messages_sent == (rank == 1 ? 2 : 1));
+  }
+  const Comm beyond(make_dry_transport(3, 4), "dry");
+  CHECK_THROWS_AS(beyond.exchange_halos(at::ones({10}), {}, 3), InternalError);
+}
+
 TEST_CASE("sizes that are as even as can be") {
   CHECK(even_sizes(10, 3) == std::vector<int64_t>{4, 3, 3});
   CHECK(even_sizes(2, 4) == std::vector<int64_t>{1, 1, 0, 0});
