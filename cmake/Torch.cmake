@@ -67,4 +67,12 @@ if(RUSHES_CUDA)
   target_link_libraries(torch_cuda_all INTERFACE
     torch_cpu_all "-Wl,--no-as-needed" torch::torch_cuda torch::c10_cuda "-Wl,--as-needed" CUDA::cudart)
   add_library(torch::cuda ALIAS torch_cuda_all)
+
+  # NCCL as torch's own wheel brings it; a LibTorch without it makes a program whose GPUs talk through host memory.
+  set(nccl "${RUSHES_TORCH_DIR}/../nvidia/nccl")
+  if(EXISTS "${nccl}/include/nccl.h" AND EXISTS "${nccl}/lib/libnccl.so.2")
+    add_library(torch::nccl SHARED IMPORTED GLOBAL)
+    set_target_properties(torch::nccl PROPERTIES IMPORTED_LOCATION "${nccl}/lib/libnccl.so.2"
+                                                 INTERFACE_INCLUDE_DIRECTORIES "${nccl}/include")
+  endif()
 endif()

@@ -44,6 +44,10 @@ int64_t start_of(at::IntArrayRef sizes, int64_t rank) {
 Comm::Comm(std::unique_ptr<Transport> transport, std::string name)
     : transport_(std::move(transport)), name_(std::move(name)) {}
 
+std::string Comm::member(int rank) const {
+  return transport_ ? transport_->member(rank) : str("rank ", rank);
+}
+
 Comm Comm::subgroup(const std::vector<int>& members, int tag, std::string name) const {
   if (members.size() == 1) {
     Comm lone;

@@ -25,6 +25,8 @@ class Comm {
   bool alone() const { return size() == 1; }
   const std::string& name() const { return name_; }
   Traffic traffic() const { return transport_ ? transport_->traffic() : Traffic{}; }
+  /// Who a rank of this group is, for messages.
+  std::string member(int rank) const;
   /// See Transport::subgroup.
   Comm subgroup(const std::vector<int>& members, int tag, std::string name) const;
 

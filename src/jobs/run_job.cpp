@@ -15,6 +15,7 @@
 #include "device/device.h"
 #include "device/torch_error.h"
 #include "dist/groups.h"
+#include "dist/nccl/nccl_transport.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/preparation.h"
@@ -192,8 +193,20 @@ bool JobRun::begin() {
 /// Who makes clips together.
 void JobRun::form_groups() {
   if (plan_->replica() == 1) return;
-  groups_.emplace(make_groups(*plan_, world_.comm(watch_), world_.place().nodes));
+  const Comm host = world_.comm(watch_);
+  groups_.emplace(make_groups(*plan_, host, world_.place().nodes));
   replica_ = groups_->replica;
+  if (!job_.options.device.is_cuda()) return;
+  // NCCL wants a GPU a rank.
+  const bool shared = world_.place().local_size > static_cast<int>(device_info().cuda.size());
+  const std::vector<int64_t> sharing = host.all_gather(shared ? 1 : 0);
+  if (make_nccl_transport != nullptr && std::count(sharing.begin(), sharing.end(), 1) == 0) {
+    groups_.emplace(make_groups(*plan_, {make_nccl_transport(host, job_.options.device, watch_), "world"},
+                                world_.place().nodes));
+  } else if (world_.rank() == 0) {
+    log_warning(make_nccl_transport == nullptr ? "this build has no NCCL" : "ranks share a GPU",
+                ": they talk through host memory, which is slow");
+  }
 }
 
 bool JobRun::load_pipeline() {

@@ -78,13 +78,19 @@ class MpiTransport : public Transport {
   std::shared_ptr<const MpiFacts> facts_;
 };
 
+/// Where a piece on a GPU is received in host memory, and where it belongs.
+struct Landing {
+  at::Tensor host, device;
+};
+
 class MpiPending : public Pending {
  public:
   MpiPending(const MpiTransport& transport, std::vector<Message> messages, std::vector<Piece> pieces,
-             std::string what, Patience patience)
+             std::vector<Landing> landings, std::string what, Patience patience)
       : transport_(transport),
         messages_(std::move(messages)),
         pieces_(std::move(pieces)),
+        landings_(std::move(landings)),
         what_(std::move(what)),
         patience_(patience) {}
   ~MpiPending() override {
@@ -100,11 +106,13 @@ class MpiPending : public Pending {
         must(MPI_Test(&message.request, &done, MPI_STATUS_IGNORE), "MPI_Test");
         return done != 0;
       });
-      if (messages_.empty()) return;
+      if (messages_.empty()) break;
       const double limit = transport_.watch().timeout_seconds;
       if (patience_ == Patience::watched && timer.seconds() > limit) throw_late(limit);
       waiting.pass();
     }
+    for (const Landing& landing : landings_)
+      landing.device.copy_(landing.host);
   }
 
  private:
@@ -121,6 +129,7 @@ class MpiPending : public Pending {
   const MpiTransport& transport_;
   std::vector<Message> messages_;
   std::vector<Piece> pieces_;  // keeps their memory
+  std::vector<Landing> landings_;
   std::string what_;
   Patience patience_;
 };
@@ -140,6 +149,14 @@ void MpiTransport::each_message(const Piece& piece, std::vector<Message>& messag
 std::unique_ptr<Pending> MpiTransport::exchange(std::vector<Piece> sends, std::vector<Piece> receives,
                                                 const std::string& what, Patience patience) {
   std::vector<Message> messages;
+  std::vector<Landing> landings;
+  for (Piece& piece : receives) {
+    if (piece.data.is_cpu()) continue;
+    landings.push_back({at::empty(piece.data.sizes(), piece.data.options().device(at::kCPU)), piece.data});
+    piece.data = landings.back().host;
+  }
+  for (Piece& piece : sends)
+    piece.data = piece.data.cpu();
   for (const Piece& piece : receives) {
     each_message(piece, messages, [&](std::byte* data, int bytes, MPI_Request* request) {
       must(MPI_Irecv(data, bytes, MPI_BYTE, piece.peer, kTag, comm_, request), "MPI_Irecv");
@@ -152,7 +169,8 @@ std::unique_ptr<Pending> MpiTransport::exchange(std::vector<Piece> sends, std::v
     });
   }
   receives.insert(receives.end(), sends.begin(), sends.end());
-  return std::make_unique<MpiPending>(*this, std::move(messages), std::move(receives), what, patience);
+  return std::make_unique<MpiPending>(*this, std::move(messages), std::move(receives), std::move(landings),
+                                      what, patience);
 }
 
 std::unique_ptr<Transport> MpiTransport::subgroup(const std::vector<int>& members, int tag) {

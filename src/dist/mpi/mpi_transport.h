@@ -1,5 +1,6 @@
 #pragma once
-// Comm over MPI, for tensors in host memory. Every call is made on the thread that made the World.
+// Comm over MPI, for tensors in host memory; those on a GPU pass through it, which is slow but needs no NCCL
+// and lets ranks share a GPU. Every call is made on the thread that made the World.
 
 #include <memory>
 
