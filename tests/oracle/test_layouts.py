@@ -56,6 +56,24 @@ def text_encoder(rng, folder):
         compare("last_hidden_state", got["last_hidden_state"], want.last_hidden_state)
 
 
+def vae(rng, folder):
+    config = test_wan_vae.random_config(rng)
+    model = test_wan_vae.AutoencoderKLWan(**config).eval()
+    randomize_parameters(model, rng, torch.bfloat16)
+    write_model_folder(folder / "model", {"vae": model})
+    z = rng.normal(rng.choice([1, 2]), config["z_dim"], rng.choice([1, 2, 3]), rng.randrange(1, 7), rng.randrange(1, 5))
+    x = test_wan_vae.random_video(rng, config)
+    with torch.no_grad():
+        video, latents = model.decode(z).sample, model.encode(x).latent_dist
+    for ranks in (2, 3, 4):
+        print(f"  {ranks} ranks: z {list(z.shape)}, x {list(x.shape)}")
+        how = {"ranks": ranks, "parallel": f"sp: {ranks}, vae: {ranks}"}
+        compare("decode", run_probe(folder / "model", "vae", {"z": z}, method="decode", **how)["sample"], video)
+        got = run_probe(folder / "model", "vae", {"x": x}, method="encode", **how)
+        compare("mean", got["mean"], latents.mean)
+        compare("logvar", got["logvar"], latents.logvar)
+
+
 def refusals(rng, folder):
     write_model_folder(folder / "model", {"transformer": test_wan_transformer.diffusers.WanTransformer3DModel(
         **test_wan_transformer.random_config(rng, "none"))})
@@ -66,4 +84,4 @@ def refusals(rng, folder):
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases([refusals, text_encoder, text_encoder, transformer], count=6))
+    sys.exit(run_cases([refusals, text_encoder, text_encoder, vae, vae, transformer], count=8))
