@@ -33,71 +33,89 @@ std::vector<at::Tensor> unpacked(const at::Tensor& flat, const std::vector<Shape
   return tensors;
 }
 
-/// Who has what inside this rank's Ulysses group.
+/// Who has what inside this rank's Ulysses group, for some of the heads.
 struct Layout {
   const Comm* ulysses;
   const Comm* ring;
-  Shape all_tokens;  // by rank of sp
-  Shape tokens;      // by rank of the Ulysses group
-  Shape heads;       // by rank of the Ulysses group, after the trade
+  Shape all_tokens;    // by rank of sp
+  Shape tokens;        // by rank of the Ulysses group
+  Shape heads, first;  // by rank of the Ulysses group: how many it has after the trade, and from where on
   int64_t own_heads() const { return heads[static_cast<size_t>(ulysses->rank())]; }
-  int64_t first_head() const { return start_of(heads, ulysses->rank()); }
+  int64_t first_head() const { return first[static_cast<size_t>(ulysses->rank())]; }
   int64_t own_tokens() const { return tokens[static_cast<size_t>(ulysses->rank())]; }
   int64_t group_tokens() const { return std::accumulate(tokens.begin(), tokens.end(), int64_t{0}); }
   /// Of the Ulysses group at this place of the ring.
   int64_t tokens_at(int64_t place) const {
-    const auto first = all_tokens.begin() + place * ulysses->size();
-    return std::accumulate(first, first + ulysses->size(), int64_t{0});
+    const auto begin = all_tokens.begin() + place * ulysses->size();
+    return std::accumulate(begin, begin + ulysses->size(), int64_t{0});
   }
 };
 
 Layout layout_of(const SequenceParallel& sp, int64_t tokens, int64_t heads) {
-  Layout layout{sp.ulysses, sp.ring, even_sizes(tokens, sp.all->size()), {}, {}};
-  const auto first = layout.all_tokens.begin() + int64_t{sp.ring->rank()} * sp.ulysses->size();
-  layout.tokens.assign(first, first + sp.ulysses->size());
+  Layout layout{sp.ulysses, sp.ring, even_sizes(tokens, sp.all->size()), {}, {}, {}};
+  const auto begin = layout.all_tokens.begin() + int64_t{sp.ring->rank()} * sp.ulysses->size();
+  layout.tokens.assign(begin, begin + sp.ulysses->size());
   layout.heads = even_sizes(heads, sp.ulysses->size());
+  for (int r = 0; r < sp.ulysses->size(); ++r)
+    layout.first.push_back(start_of(layout.heads, r));
   return layout;
 }
 
-/// [batch, own tokens, all heads, dim] -> [batch, the group's tokens, own heads, dim], of each tensor; one
-/// exchange.
-std::vector<at::Tensor> tokens_to_heads(const std::vector<at::Tensor>& tensors, const Layout& layout) {
-  if (layout.ulysses->alone()) return tensors;
-  const int n = layout.ulysses->size();
-  std::vector<at::Tensor> parts;
-  std::vector<Shape> flat_shapes;
-  std::vector<std::vector<Shape>> shapes;
-  for (int r = 0; r < n; ++r) {
-    std::vector<at::Tensor> part;
-    std::vector<Shape> back;
-    int64_t numbers = 0;
-    for (const at::Tensor& x : tensors) {
-      part.push_back(x.narrow(2, start_of(layout.heads, r), layout.heads[static_cast<size_t>(r)]));
-      back.push_back({x.size(0), layout.tokens[static_cast<size_t>(r)], layout.own_heads(), x.size(3)});
-      numbers += product(back.back());
-    }
-    parts.push_back(packed(part));
-    flat_shapes.push_back({numbers});
-    shapes.push_back(std::move(back));
+/// The same for one of `pieces` of every rank's heads.
+Layout piece_of(Layout layout, int64_t piece, int64_t pieces) {
+  for (size_t r = 0; r < layout.heads.size(); ++r) {
+    const Shape sizes = even_sizes(layout.heads[r], pieces);
+    layout.first[r] += start_of(sizes, piece);
+    layout.heads[r] = sizes[static_cast<size_t>(piece)];
   }
-  const std::vector<at::Tensor> got = layout.ulysses->all_to_all(std::move(parts), flat_shapes);
-  std::vector<std::vector<at::Tensor>> pieces(tensors.size());
-  for (int r = 0; r < n; ++r) {
-    const std::vector<at::Tensor> from =
-        unpacked(got[static_cast<size_t>(r)], shapes[static_cast<size_t>(r)]);
-    for (size_t i = 0; i < tensors.size(); ++i)
-      pieces[i].push_back(from[i]);
-  }
-  std::vector<at::Tensor> result;
-  result.reserve(tensors.size());
-  for (const std::vector<at::Tensor>& piece : pieces)
-    result.push_back(at::cat(piece, 1));
-  return result;
+  return layout;
 }
 
-/// The way back: [batch, the group's tokens, own heads, dim] -> [batch, own tokens, all heads, dim].
-at::Tensor heads_to_tokens(const at::Tensor& x, const Layout& layout) {
-  if (layout.ulysses->alone()) return x;
+/// [batch, own tokens, all heads, dim] -> [batch, the group's tokens, own heads, dim], of several tensors by
+/// one exchange, which goes on beside other work.
+class TokensToHeads {
+ public:
+  TokensToHeads(const std::vector<at::Tensor>& tensors, const Layout& layout) {
+    std::vector<at::Tensor> parts;
+    std::vector<Shape> flat_shapes;
+    for (int r = 0; r < layout.ulysses->size(); ++r) {
+      const auto index = static_cast<size_t>(r);
+      std::vector<at::Tensor> part;
+      std::vector<Shape> back;
+      int64_t numbers = 0;
+      for (const at::Tensor& x : tensors) {
+        part.push_back(x.narrow(2, layout.first[index], layout.heads[index]));
+        back.push_back({x.size(0), layout.tokens[index], layout.own_heads(), x.size(3)});
+        numbers += product(back.back());
+      }
+      parts.push_back(packed(part));
+      flat_shapes.push_back({numbers});
+      shapes_.push_back(std::move(back));
+    }
+    pending_ = layout.ulysses->start_all_to_all(std::move(parts), flat_shapes);
+  }
+  std::vector<at::Tensor> wait() {
+    const std::vector<at::Tensor> got = pending_.wait();
+    std::vector<std::vector<at::Tensor>> pieces(shapes_[0].size());
+    for (size_t r = 0; r < got.size(); ++r) {
+      const std::vector<at::Tensor> from = unpacked(got[r], shapes_[r]);
+      for (size_t i = 0; i < from.size(); ++i)
+        pieces[i].push_back(from[i]);
+    }
+    std::vector<at::Tensor> result;
+    result.reserve(pieces.size());
+    for (const std::vector<at::Tensor>& piece : pieces)
+      result.push_back(at::cat(piece, 1));
+    return result;
+  }
+
+ private:
+  std::vector<std::vector<Shape>> shapes_;  // by rank, of each tensor
+  Comm::AllToAll pending_;
+};
+
+/// The way back: [batch, the group's tokens, own heads, dim] -> by rank [batch, own tokens, its heads, dim].
+Comm::AllToAll start_heads_to_tokens(const at::Tensor& x, const Layout& layout) {
   std::vector<at::Tensor> parts;
   std::vector<Shape> shapes;
   for (int r = 0; r < layout.ulysses->size(); ++r) {
@@ -105,7 +123,7 @@ at::Tensor heads_to_tokens(const at::Tensor& x, const Layout& layout) {
     parts.push_back(x.narrow(1, start_of(layout.tokens, r), layout.tokens[index]));
     shapes.push_back({x.size(0), layout.own_tokens(), layout.heads[index], x.size(3)});
   }
-  return at::cat(layout.ulysses->all_to_all(std::move(parts), shapes), 2);
+  return layout.ulysses->start_all_to_all(std::move(parts), shapes);
 }
 
 /// The mask of the keys at each place of the ring, [batch, 1, 1, keys]; empty where all may be attended to.
@@ -167,6 +185,14 @@ at::Tensor attend_whole(const AttentionInput& in, const ReplicatedTokens& text,
   return attend(all, context);
 }
 
+/// The text's rows of `out`, of all heads and with the same bits on every rank: ranks of a ring merge in
+/// orders of their own, so the first one's word counts.
+at::Tensor everyones_text(const at::Tensor& out, const Layout& layout, int64_t tokens) {
+  at::Tensor own = out.narrow(1, layout.group_tokens(), tokens).contiguous();
+  layout.ring->broadcast_(own, 0);
+  return layout.ulysses->all_gather(own, 2, layout.heads);
+}
+
 }  // namespace
 
 std::vector<int64_t> token_shares(int64_t tokens, const StepContext& context) {
@@ -194,24 +220,36 @@ JointAttention attend_distributed(const AttentionInput& in, int64_t tokens, cons
   const Layout layout = layout_of(sp, tokens, in.q.size(2));
   RUSHES_CHECK(in.q.size(1) == layout.own_tokens(), "q ", in.q.sizes(), ", ", tokens, " tokens");
   const std::vector<at::Tensor> masks = key_masks(mask, sp, layout);
-  const auto own_heads = [&](const at::Tensor& x) {
-    return x.defined() ? x.narrow(2, layout.first_head(), layout.own_heads()) : x;
-  };
-  const ReplicatedTokens own_text{own_heads(text.q), own_heads(text.k), own_heads(text.v)};
-  const std::vector<at::Tensor> qkv = tokens_to_heads({in.q, in.k, in.v}, layout);
-  AttentionInput heads{qkv[0], qkv[1], qkv[2], {}, in.scale};
-  if (text.q.defined()) heads.q = at::cat({heads.q, own_text.q}, 1);
-  const at::Tensor out = sp.ring->alone() ? attend_whole(heads, own_text, masks, context)
-                                          : attend_ring(heads, own_text, masks, layout, context);
+  // Text is gathered over all heads at once.
+  const int64_t pieces = text.q.defined() || sp.ulysses->alone() ? 1 : std::max<int64_t>(1, sp.pieces);
+  std::vector<TokensToHeads> there;
+  std::vector<Comm::AllToAll> back;
+  for (int64_t piece = 0; piece < pieces; ++piece)
+    there.emplace_back(std::vector<at::Tensor>{in.q, in.k, in.v}, piece_of(layout, piece, pieces));
   JointAttention result;
-  result.own = heads_to_tokens(out.narrow(1, 0, layout.group_tokens()), layout);
-  if (text.q.defined()) {
-    // Ranks of a ring merge in orders of their own: the first one's word counts, so that all have the same
-    // bits.
-    at::Tensor own = out.narrow(1, layout.group_tokens(), text.q.size(1)).contiguous();
-    sp.ring->broadcast_(own, 0);
-    result.replicated = sp.ulysses->all_gather(own, 2, layout.heads);
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const Layout own = piece_of(layout, piece, pieces);
+    const std::vector<at::Tensor> qkv = there[static_cast<size_t>(piece)].wait();
+    const auto own_heads = [&](const at::Tensor& x) {
+      return x.defined() ? x.narrow(2, own.first_head(), own.own_heads()) : x;
+    };
+    const ReplicatedTokens own_text{own_heads(text.q), own_heads(text.k), own_heads(text.v)};
+    AttentionInput heads{qkv[0], qkv[1], qkv[2], {}, in.scale};
+    if (text.q.defined()) heads.q = at::cat({heads.q, own_text.q}, 1);
+    const at::Tensor out = sp.ring->alone() ? attend_whole(heads, own_text, masks, context)
+                                            : attend_ring(heads, own_text, masks, own, context);
+    back.push_back(start_heads_to_tokens(out.narrow(1, 0, own.group_tokens()), own));
+    if (text.q.defined()) result.replicated = everyones_text(out, own, text.q.size(1));
   }
+  std::vector<std::vector<at::Tensor>> parts;  // by piece and rank
+  for (Comm::AllToAll& exchange : back)
+    parts.push_back(exchange.wait());
+  std::vector<at::Tensor> by_head;
+  for (size_t r = 0; r < layout.heads.size(); ++r) {
+    for (const std::vector<at::Tensor>& piece : parts)
+      by_head.push_back(piece[r]);
+  }
+  result.own = by_head.size() == 1 ? by_head[0] : at::cat(by_head, 2);
   return result;
 }
 

@@ -72,6 +72,8 @@ struct SequenceParallel {
   const Comm* ulysses = nullptr;
   const Comm* ring = nullptr;
   const Comm* all = nullptr;  // rank = ring rank * ulysses size + ulysses rank: the order of the tokens
+  // Heads are traded in so many pieces, so that on a GPU one piece travels while another is attended to.
+  int64_t pieces = 1;
 };
 
 struct StepContext {

@@ -14,6 +14,8 @@ const std::vector<EnvRow>& env_table() {
        "folder of the text embedding cache (default: inside the output folder)"},
       {EnvVar::rank_timeout, "RUSHES_RANK_TIMEOUT",
        "seconds that the ranks of a clip wait for one another before the run ends (default: 1800)"},
+      {EnvVar::overlap, "RUSHES_OVERLAP",
+       "pieces in which ranks of one sequence trade heads, 1 to 8 (default: 2 on GPUs, else 1)"},
       {EnvVar::hf_token, "HF_TOKEN", "access token of the Hugging Face Hub; never written to a log"},
       {EnvVar::slurm_job_id, "SLURM_JOB_ID", "set by Slurm: kept in claims and item records"},
       {EnvVar::slurm_localid, "SLURM_LOCALID",

@@ -11,6 +11,7 @@ enum class EnvVar {
   threads,           // RUSHES_THREADS
   cache,             // RUSHES_CACHE
   rank_timeout,      // RUSHES_RANK_TIMEOUT
+  overlap,           // RUSHES_OVERLAP
   hf_token,          // HF_TOKEN
   slurm_job_id,      // SLURM_JOB_ID
   slurm_localid,     // SLURM_LOCALID

@@ -1,9 +1,9 @@
 // Ranks that are threads of one process. A hub holds, for each pair of ranks, the pieces that were sent and
-// not yet fetched; the receiver copies out of the sender's memory.
+// not yet fetched, numbered in the order of sending; who is to receive one knows its number from the moment
+// on at which he said so, however late he waits for it. The receiver copies out of the sender's memory.
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <mutex>
 
@@ -37,19 +37,24 @@ class Hub {
     auto offer = std::make_shared<Offer>();
     offer->data = data;
     const std::lock_guard lock(mutex_);
-    offers_[{from, to}].push_back(offer);
+    Lane& lane = lanes_[{from, to}];
+    lane.offers[lane.sent++] = offer;
     changed_.notify_all();
     return offer;
   }
-  /// Takes what `from` sent next. False: nothing came in time.
-  bool fetch(int from, int to, const at::Tensor& into, double seconds) {
+  /// The number of what `to` receives next from `from`.
+  int64_t ticket(int from, int to) {
+    const std::lock_guard lock(mutex_);
+    return lanes_[{from, to}].expected++;
+  }
+  /// Takes what `from` sent under this number. False: nothing came in time.
+  bool fetch(int from, int to, int64_t ticket, const at::Tensor& into, double seconds) {
     std::shared_ptr<Offer> offer;
     {
       std::unique_lock lock(mutex_);
-      auto& queue = offers_[{from, to}];
-      if (!wait(lock, seconds, [&] { return !queue.empty(); })) return false;
-      offer = queue.front();
-      queue.pop_front();
+      auto& offers = lanes_[{from, to}].offers;
+      if (!wait(lock, seconds, [&] { return offers.count(ticket) > 0; })) return false;
+      offer = offers.extract(ticket).mapped();
     }
     RUSHES_CHECK(offer->data.nbytes() == into.nbytes(), "rank ", from, " sent ", offer->data.nbytes(),
                  " bytes, rank ", to, " expects ", into.nbytes());
@@ -87,6 +92,11 @@ class Hub {
     return changed_.wait_for(lock, std::chrono::duration<double>(seconds), condition);
   }
 
+  /// From one rank to another.
+  struct Lane {
+    int64_t sent = 0, expected = 0;
+    std::map<int64_t, std::shared_ptr<Offer>> offers;
+  };
   struct Group {
     std::weak_ptr<Hub> hub;
     size_t taken = 0;
@@ -95,7 +105,7 @@ class Hub {
   std::shared_ptr<CommWatch> watch_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::pair<int, int>, std::deque<std::shared_ptr<Offer>>> offers_;
+  std::map<std::pair<int, int>, Lane> lanes_;
   std::map<std::pair<std::vector<int>, int>, Group> groups_;
 };
 
@@ -108,7 +118,10 @@ class LocalPending : public Pending {
         sent_(std::move(sent)),
         receives_(std::move(receives)),
         what_(std::move(what)),
-        patience_(patience) {}
+        patience_(patience) {
+    for (const Piece& piece : receives_)
+      tickets_.push_back(hub_->ticket(piece.peer, rank_));
+  }
 
   void wait() override {
     const Timer timer;
@@ -118,8 +131,9 @@ class LocalPending : public Pending {
       throw CommTimeout(str("rank ", rank_, " of ", hub_->size(), " waited ", limit, " s for ", whom, " in ",
                             what_, ", stage '", hub_->watch().stage, "'"));
     };
-    for (const Piece& piece : receives_) {
-      if (!hub_->fetch(piece.peer, rank_, piece.data, left())) late(str("rank ", piece.peer));
+    for (size_t i = 0; i < receives_.size(); ++i) {
+      const Piece& piece = receives_[i];
+      if (!hub_->fetch(piece.peer, rank_, tickets_[i], piece.data, left())) late(str("rank ", piece.peer));
     }
     for (const auto& offer : sent_) {
       if (!hub_->wait_fetched(*offer, left())) late("a rank that takes what it sent");
@@ -131,6 +145,7 @@ class LocalPending : public Pending {
   int rank_;
   std::vector<std::shared_ptr<Offer>> sent_;
   std::vector<Piece> receives_;
+  std::vector<int64_t> tickets_;
   std::string what_;
   Patience patience_;
 };

@@ -92,7 +92,7 @@ std::string check_collectives(const Comm& comm, at::Device device) {
       return comm.start_all_to_all(std::move(parts), shapes);
     };
     Comm::AllToAll first = start(0), second = start(1);
-    for (uint64_t salt = 0; salt < 2; ++salt) {
+    for (const uint64_t salt : {1, 0}) {  // waited for in another order than begun
       const std::vector<at::Tensor> got = (salt == 0 ? first : second).wait();
       for (int r = 0; r < n; ++r) {
         if (!at::equal(got[static_cast<size_t>(r)],

@@ -1,5 +1,6 @@
 #include "pipelines/stages/denoising.h"
 
+#include "base/env.h"
 #include "base/timer.h"
 
 namespace rushes {
@@ -9,6 +10,14 @@ void DenoisingStage::verify_input(const ForwardBatch& batch) const {
                "a stage before is missing");
   RUSHES_CHECK(!batch.guided() || batch.negative_prompt_embeds.defined(),
                "guidance without a negative embedding");
+}
+
+/// Communication beside attention: worth its smaller pieces on a GPU, where the two can go on at once.
+int64_t DenoisingStage::trade_pieces(at::Device device) {
+  const std::string asked = env(EnvVar::overlap);
+  const bool number = asked.size() == 1 && asked[0] >= '1' && asked[0] <= '8';
+  if (!asked.empty() && !number) fail("RUSHES_OVERLAP is '", asked, "'; give a number of pieces from 1 to 8");
+  return number ? asked[0] - '0' : device.is_cuda() ? 2 : 1;
 }
 
 const Transformer& DenoisingStage::expert(double timestep) const {
@@ -60,7 +69,8 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
   StepMemo memo;  // what the models make of the text is the same at every step
   const Groups* groups = parts_.groups;
   SequenceParallel sp;
-  if (groups != nullptr) sp = {&groups->ulysses, &groups->ring, &groups->sp};
+  if (groups != nullptr)
+    sp = {&groups->ulysses, &groups->ring, &groups->sp, trade_pieces(batch.latents.device())};
   for (int64_t step = 0; step < steps; ++step) {
     context.check_stop("a denoising step");
     const Timer timer;

@@ -29,6 +29,7 @@ class DenoisingStage : public Stage {
   void verify_output(const ForwardBatch& batch) const override;
 
  private:
+  static int64_t trade_pieces(at::Device device);
   const Transformer& expert(double timestep) const;
   at::Tensor model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const;
   at::Tensor predict(const ForwardBatch& batch, const at::Tensor& timestep, const StepContext& context) const;

@@ -16,12 +16,13 @@ struct Case {
   bool masked = false;
   at::ScalarType dtype = at::kFloat;
   AttentionBackend backend = AttentionBackend::automatic;
+  int64_t pieces = 1;
 };
 
 std::string name_of(const Case& c) {
   return str("ulysses ", c.ulysses, " ring ", c.ring, " batch ", c.batch, " tokens ", c.tokens, " heads ",
-             c.heads, " text ", c.text, " masked ", c.masked, " ", toString(c.dtype), " backend ",
-             static_cast<int>(c.backend));
+             c.heads, " pieces ", c.pieces, " text ", c.text, " masked ", c.masked, " ", toString(c.dtype),
+             " backend ", static_cast<int>(c.backend));
 }
 
 /// Rank r's group: ulysses ranks r / ulysses * ulysses ..., ring ranks r % ulysses, + ulysses, ...
@@ -74,7 +75,8 @@ void check_case(const Case& c) {
   std::vector<at::Tensor> texts;
   double worst = 0;
   test::run_ranks(static_cast<int>(c.ulysses * c.ring), [&](const Comm& world) {
-    const Sp groups(world, c.ulysses, c.ring);
+    Sp groups(world, c.ulysses, c.ring);
+    groups.sp.pieces = c.pieces;
     const StepContext context{.attention = c.backend, .sp = &groups.sp};
     const auto own = [&](const at::Tensor& x) { return own_tokens(x, 1, context); };
     const ReplicatedTokens text =
@@ -104,6 +106,16 @@ TEST_CASE("attention over ranks equals attention over the whole sequence") {
   }
   check_case({8, 1, 1, 90, 12, 8});  // 12 heads on 8 ranks
   check_case({2, 2, 1, 130, 6, 32, 0, false, at::kBFloat16});
+}
+
+TEST_CASE("heads that are traded in pieces give the same") {
+  for (const int64_t pieces : {2, 3, 5}) {
+    for (const auto& [ulysses, ring] : {std::pair{1, 1}, {2, 1}, {3, 1}, {2, 2}}) {
+      for (const int64_t heads : {12, 5, 1})
+        check_case(
+            {ulysses, ring, 2, 57, heads, 8, 0, heads == 5, at::kFloat, AttentionBackend::automatic, pieces});
+    }
+  }
 }
 
 TEST_CASE("text that every rank holds, masks and batches over ranks") {
