@@ -10,6 +10,7 @@ enum class EnvVar {
   log_level,         // RUSHES_LOG
   threads,           // RUSHES_THREADS
   cache,             // RUSHES_CACHE
+  home,              // HOME
   hf_token,          // HF_TOKEN
   slurm_job_id,      // SLURM_JOB_ID
   slurm_localid,     // SLURM_LOCALID

@@ -10,6 +10,7 @@
 #include "jobs/presets.h"
 #include "jobs/resolution.h"
 #include "models/tokenizers/icu/nfc.h"
+#include "planner/planner.h"
 
 namespace rushes {
 namespace {
@@ -132,6 +133,11 @@ void JobLoader::check_parallel() {
     }
   }
   try {
+    if (overrides_.any_layout) {
+      Problems wrong;
+      rushes::check_parallel(job_.parallel, overrides_.ranks, /*guided=*/true, wrong);
+      return wrong.throw_if_any();
+    }
     const ParallelPlan plan = ParallelPlan::make(job_.parallel, overrides_.ranks);
     if (plan.replica() > 1) {
       fail("parallel: ", plan.text(),

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/interfaces.h"
+#include "models/load.h"
 
 namespace rushes {
 
@@ -47,6 +48,16 @@ WanVaeConfig parse_wan_vae(const nlohmann::json& config, const std::string& wher
 /// VAE. activation_bytes: what a chunk holds at its widest level, beside the clip itself.
 Cost wan_vae_decode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width);
 Cost wan_vae_encode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width);
+
+/// A clip in pixels, coded in numbers of `element` bytes.
+struct WanVideo {
+  int64_t frames = 1, height = 8, width = 8;
+  int64_t element = 4;
+};
+
+/// Decoding on the first of `split.vae` ranks, which have runs of rows and send each other one row at every
+/// convolution of 3 x 3.
+Load wan_vae_decode_load(const WanVaeConfig& config, const WanVideo& video, const Split& split);
 
 /// Frames of the encoder's input that go through it together after the first one.
 inline constexpr int64_t kWanVaeGroup = 4;

@@ -3,75 +3,159 @@
 
 #include <algorithm>
 
+#include "dist/traffic.h"
 #include "models/vaes/wan_vae_config.h"
 
 namespace rushes {
 namespace {
 
+double real(int64_t n) {
+  return static_cast<double>(n);
+}
+
+/// Several ranks hold runs of rows; this counts the first of them, which has the most.
 class Counter {
  public:
-  /// The size of one frame and how many there are, at the level being counted.
-  double frames = 0, height = 0, width = 0;
+  /// `chunk` of `total` latent frames are coded at a time, by `ranks` together; `element` bytes a number.
+  Counter(int64_t frames, int64_t height, int64_t width, int64_t ranks, int64_t element)
+      : frames_(real(frames)),
+        rows_(real(even_size(height, ranks, 0))),
+        all_rows_(real(height)),
+        width_(real(width)),
+        ranks_(ranks),
+        element_(real(element)) {}
 
-  void conv(int64_t in, int64_t out, int64_t taps) { conv(in, out, taps, frames * pixels()); }
-  void conv(int64_t in, int64_t out, int64_t taps, double outputs) {
-    const double weights = static_cast<double>(in) * static_cast<double>(out) * static_cast<double>(taps);
-    cost_.flops += 2 * weights * outputs;
-    parameters_ += weights + static_cast<double>(out);
+  void chunks(double chunk, double total) {
+    chunk_ = std::min(chunk, total);
+    total_ = std::max(total, 1.0);
+    // A first frame that comes alone is multiplied by the kernel's last slice only.
+    alone_ = chunk_ < 2;
   }
-  void norm(int64_t channels) { parameters_ += static_cast<double>(channels); }
+
+  /// Over each frame and the two before it.
+  void causal_conv(int64_t in, int64_t out) {
+    const double single = alone_ ? 1.0 : 0.0;
+    parameters_ += real(in * out * 27 + out);
+    work_.conv_flops += 2 * real(in * out) * pixels() * (27 * (frames_ - single) + 9 * single);
+    all_flops_ += 2 * real(in * out) * 27 * frames_ * pixels();
+    past_ += 2 * pixels() * real(in) * element_;
+    touch(in, out);
+    halo(in);
+  }
+  void planar_conv(int64_t in, int64_t out) {
+    parameters_ += real(in * out * 9 + out);
+    add_conv(2 * real(in * out * 9) * frames_ * pixels());
+    touch(in, out);
+    halo(in);
+  }
+  void temporal_conv(int64_t in, int64_t out, double outputs) {
+    parameters_ += real(in * out * 3 + out);
+    add_conv(2 * real(in * out * 3) * outputs * pixels());
+    past_ += 2 * pixels() * real(in) * element_;
+    touch(in, out);
+  }
+  void pointwise(int64_t in, int64_t out) {
+    parameters_ += real(in * out + out);
+    work_.matmul_flops += 2 * real(in * out) * frames_ * pixels();
+    all_flops_ += 2 * real(in * out) * frames_ * pixels();
+    touch(in, out);
+  }
+  void norm(int64_t channels) { parameters_ += real(channels); }
   void residual_block(int64_t in, int64_t out) {
     norm(in);
-    conv(in, out, 27);
+    causal_conv(in, out);
     norm(out);
-    conv(out, out, 27);
-    if (in != out) conv(in, out, 1);
+    causal_conv(out, out);
+    if (in != out) pointwise(in, out);
+    touch(out, out);
     see(std::max(in, out));
   }
   void attention(int64_t channels) {
     norm(channels);
-    conv(channels, 3 * channels, 1);
-    cost_.flops += 4 * frames * pixels() * pixels() * static_cast<double>(channels);
-    conv(channels, channels, 1);
+    pointwise(channels, 3 * channels);
+    const double own = 4 * frames_ * pixels() * all_rows_ * width_ * real(channels);
+    work_.attention_flops += own;
+    all_flops_ += own;
+    // The others' keys and values.
+    gather(2 * channels);
+    pointwise(channels, channels);
   }
   void mid_block(int64_t channels) {
     residual_block(channels, channels);
     attention(channels);
     residual_block(channels, channels);
   }
-  double pixels() const { return height * width; }
+  void double_size() {
+    rows_ *= 2;
+    all_rows_ *= 2;
+    width_ *= 2;
+  }
+  void halve_size() {
+    rows_ = static_cast<double>(static_cast<int64_t>(rows_) / 2);
+    all_rows_ = static_cast<double>(static_cast<int64_t>(all_rows_) / 2);
+    width_ = static_cast<double>(static_cast<int64_t>(width_) / 2);
+  }
+  double frames() const { return frames_; }
+  void set_frames(double frames) { frames_ = frames; }
+  double pixels() const { return rows_ * width_; }
+
   /// Notes an activation of this level: five such live at once in a residual block.
   void see(int64_t channels) {
-    const double share = std::min(1.0, chunk_ / std::max(total_, 1.0));
-    cost_.activation_bytes =
-        std::max(cost_.activation_bytes, 5 * 4 * frames * share * pixels() * static_cast<double>(channels));
+    widest_ = std::max(widest_, frames_ * chunk_ / total_ * pixels() * real(channels) * element_);
   }
-  /// `chunk` of `total` latent frames are coded at a time.
-  void chunks(double chunk, double total) {
-    chunk_ = chunk;
-    total_ = total;
-  }
+
   double parameters() const { return parameters_; }
-  const Cost& cost() const { return cost_; }
+  double all_flops() const { return all_flops_; }
+  double widest() const { return widest_; }
+  double past() const { return past_; }
+  const Load& work() const { return work_; }
+  /// The finished pixels go to the first rank.
+  void send_result(double bytes) { work_.send(Group::vae, ranks_ > 1 ? static_cast<int64_t>(bytes) : 0); }
 
  private:
-  Cost cost_;
-  double parameters_ = 0, chunk_ = 1, total_ = 1;
+  void add_conv(double flops) {
+    work_.conv_flops += flops;
+    all_flops_ += flops;
+  }
+  /// One operation that reads `in` and writes `out` channels, and the norm or copy before it, a chunk each.
+  void touch(int64_t in, int64_t out) {
+    work_.moved_bytes += frames_ * pixels() * element_ * real(3 * in + out);
+    work_.calls += 3 * total_ / chunk_;
+  }
+  /// One row to each neighbour.
+  void halo(int64_t channels) {
+    if (ranks_ == 1) return;
+    const double neighbours = ranks_ > 2 ? 2 : 1;
+    work_.to(Group::vae).bytes += neighbours * width_ * frames_ * real(channels) * element_;
+    work_.to(Group::vae).exchanges += total_ / chunk_;
+  }
+  void gather(int64_t channels) {
+    if (ranks_ == 1) return;
+    work_.to(Group::vae).bytes += real(ranks_ - 1) * frames_ * pixels() * real(channels) * element_;
+    work_.to(Group::vae).exchanges += total_ / chunk_;
+  }
+
+  double frames_, rows_, all_rows_, width_;  // at the level that is being counted; own rows, all rows
+  int64_t ranks_;
+  double element_;
+  double chunk_ = 1, total_ = 1;
+  bool alone_ = false;
+  double parameters_ = 0, widest_ = 0, past_ = 0;
+  double all_flops_ = 0;  // every frame counted alike
+  Load work_;
 };
 
-Counter count_decode(const WanVaeConfig& c, int64_t frames, int64_t height, int64_t width) {
+Counter count_decode(const WanVaeConfig& c, const WanVideo& video, int64_t ranks) {
   const int64_t ratio = c.spatial_factor() * c.patch_size, last = c.levels() - 1;
-  const int64_t latent_frames = 1 + (frames - 1) / c.temporal_factor();
-  Counter count;
-  count.frames = static_cast<double>(latent_frames);
-  count.height = static_cast<double>(height / ratio);
-  count.width = static_cast<double>(width / ratio);
-  const int64_t chunk =
-      wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/true, 1, height / ratio, width / ratio, 4);
-  count.chunks(static_cast<double>(chunk), count.frames);
+  const int64_t height = video.height / ratio, width = video.width / ratio;
+  const int64_t latent_frames = 1 + (video.frames - 1) / c.temporal_factor();
+  Counter count(latent_frames, height, width, ranks, video.element);
+  const int64_t chunk = wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/true, 1, even_size(height, ranks, 0),
+                                      width, video.element);
+  count.chunks(real(chunk), real(latent_frames));
   int64_t channels = c.decoder_base_dim * c.dim_mult.back();
-  count.conv(c.z_dim, c.z_dim, 1);
-  count.conv(c.z_dim, channels, 27);
+  count.pointwise(c.z_dim, c.z_dim);
+  count.causal_conv(c.z_dim, channels);
   count.mid_block(channels);
   for (int64_t i = 0; i <= last; ++i) {
     const int64_t out = c.decoder_base_dim * c.dim_mult[static_cast<size_t>(last - i)];
@@ -81,33 +165,31 @@ Counter count_decode(const WanVaeConfig& c, int64_t frames, int64_t height, int6
     }
     if (i == last) break;
     if (c.temporal_downsample[static_cast<size_t>(last - 1 - i)]) {
-      count.conv(channels, 2 * channels, 3, (count.frames - 1) * count.pixels());
-      count.frames = 2 * count.frames - 1;
+      count.temporal_conv(channels, 2 * channels, count.frames() - 1);
+      count.set_frames(2 * count.frames() - 1);
     }
-    count.height *= 2;
-    count.width *= 2;
+    count.double_size();
     count.see(channels);
     const int64_t after = c.is_residual ? channels : channels / 2;
-    count.conv(channels, after, 9);
+    count.planar_conv(channels, after);
     channels = after;
   }
   count.norm(channels);
-  count.conv(channels, c.out_channels, 27);
+  count.causal_conv(channels, c.out_channels);
+  count.send_result(count.frames() * count.pixels() * real(c.out_channels * video.element));
   return count;
 }
 
-Counter count_encode(const WanVaeConfig& c, int64_t frames, int64_t height, int64_t width) {
+Counter count_encode(const WanVaeConfig& c, const WanVideo& video) {
   const int64_t last = c.levels() - 1, p = c.patch_size, factor = c.spatial_factor();
-  const int64_t groups = (frames - 1) / kWanVaeGroup;
-  Counter count;
-  count.frames = static_cast<double>(1 + groups * kWanVaeGroup);
-  count.height = static_cast<double>(height / p);
-  count.width = static_cast<double>(width / p);
-  const int64_t chunk = wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/false, 1, height / p / factor + 1,
-                                      width / p / factor + 1, 4);
-  count.chunks(static_cast<double>(1 + kWanVaeGroup * chunk), count.frames);
+  const int64_t groups = (video.frames - 1) / kWanVaeGroup;
+  Counter count(1 + groups * kWanVaeGroup, video.height / p, video.width / p, 1, video.element);
+  const int64_t chunk =
+      wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/false, 1, video.height / p / factor + 1,
+                    video.width / p / factor + 1, video.element);
+  count.chunks(real(1 + kWanVaeGroup * chunk), count.frames());
   int64_t channels = c.base_dim;
-  count.conv(c.in_channels, channels, 27);
+  count.causal_conv(c.in_channels, channels);
   double scale = 1;
   for (int64_t i = 0; i <= last; ++i) {
     const int64_t out = c.base_dim * c.dim_mult[static_cast<size_t>(i)];
@@ -119,25 +201,27 @@ Counter count_encode(const WanVaeConfig& c, int64_t frames, int64_t height, int6
     }
     scale /= 2;
     if (i == last) break;
-    count.height = static_cast<double>(static_cast<int64_t>(count.height) / 2);
-    count.width = static_cast<double>(static_cast<int64_t>(count.width) / 2);
-    count.conv(channels, channels, 9);
+    count.halve_size();
+    count.planar_conv(channels, channels);
     if (c.temporal_downsample[static_cast<size_t>(i)]) {
-      const double after = (count.frames - 1) / 2;
-      count.conv(channels, channels, 3, after * count.pixels());
-      count.frames = 1 + after;
+      const double after = (count.frames() - 1) / 2;
+      count.temporal_conv(channels, channels, after);
+      count.set_frames(1 + after);
     }
   }
   count.mid_block(channels);
   count.norm(channels);
-  count.conv(channels, 2 * c.z_dim, 27);
-  count.conv(2 * c.z_dim, 2 * c.z_dim, 1);
+  count.causal_conv(channels, 2 * c.z_dim);
+  count.pointwise(2 * c.z_dim, 2 * c.z_dim);
   return count;
 }
 
-/// Both halves' parameters lie in memory, whichever runs.
-Cost with_weights(Cost cost, const Counter& decode, const Counter& encode) {
+/// As `Cost` has it; both halves' parameters lie in memory, whichever runs.
+Cost whole(const Counter& run, const Counter& decode, const Counter& encode) {
+  Cost cost;
+  cost.flops = run.all_flops();
   cost.weight_bytes = 4 * (decode.parameters() + encode.parameters());
+  cost.activation_bytes = 5 * run.widest();
   return cost;
 }
 
@@ -145,14 +229,29 @@ Cost with_weights(Cost cost, const Counter& decode, const Counter& encode) {
 
 Cost wan_vae_decode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width) {
   const WanVaeConfig c = parse_wan_vae(config, "vae");
-  const Counter decode = count_decode(c, frames, height, width);
-  return with_weights(decode.cost(), decode, count_encode(c, frames, height, width));
+  const WanVideo video{frames, height, width, /*element=*/4};
+  const Counter decode = count_decode(c, video, 1);
+  return whole(decode, decode, count_encode(c, video));
 }
 
 Cost wan_vae_encode_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width) {
   const WanVaeConfig c = parse_wan_vae(config, "vae");
-  const Counter encode = count_encode(c, frames, height, width);
-  return with_weights(encode.cost(), count_decode(c, frames, height, width), encode);
+  const WanVideo video{frames, height, width, /*element=*/4};
+  const Counter encode = count_encode(c, video);
+  return whole(encode, count_decode(c, video, 1), encode);
+}
+
+Load wan_vae_decode_load(const WanVaeConfig& c, const WanVideo& video, const Split& split) {
+  const Counter decode = count_decode(c, video, split.vae);
+  Load load = decode.work();
+  load.weight_bytes = real(video.element) * (decode.parameters() + count_encode(c, video).parameters());
+  // In a residual block: its input, the padded input of a convolution, what that gives, and the workspace;
+  // beside them the frames that every convolution remembers, and the pixels so far. At the end the pixels
+  // twice (clamped; as float32 between 0 and 1) and as bytes.
+  const double numbers = real(video.frames * video.height * video.width * c.video_channels());
+  const double running = 5 * decode.widest() + decode.past() + numbers * real(video.element);
+  load.activation_bytes = std::max(running, numbers * (real(video.element) + kFloat32Bytes + 2));
+  return load;
 }
 
 }  // namespace rushes
