@@ -60,9 +60,9 @@ Sending sending(const Sent& sent, double network_share, const Cluster& cluster) 
 
 /// Products at the rate that their kind reaches, other layers at the memory's. On a GPU operations are
 /// started while earlier ones run, so that the longer of the two counts; a CPU does one after the other.
-double work_seconds(const Load& load, Dtype dtype, const Split& split, const Cluster& cluster) {
+double work_seconds(const Load& load, Dtype dtype, const Cluster& cluster) {
   const double peak = cluster.peak.of(dtype);
-  const double ring = split.ring > 1 ? kRingRate : 1;
+  const double ring = load.to(Group::ring).bytes > 0 ? kRingRate : 1;
   const double work = load.matmul_flops / (peak * cluster.matmul.of(dtype)) +
                       load.attention_flops / (peak * cluster.attention.of(dtype) * ring) +
                       load.conv_flops / (peak * cluster.convolution.of(dtype)) +
@@ -94,7 +94,7 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
   Prediction result;
   double beside = 0;
   for (const StageLoad& stage : clip) {
-    double seconds = work_seconds(stage.load, stage.dtype, split, cluster);
+    double seconds = work_seconds(stage.load, stage.dtype, cluster);
     for (const Group group : kAllGroups) {
       const double share = network_share(group, split, cluster.ranks_per_node, world);
       const Sending sent = sending(stage.load.to(group), share, cluster);
