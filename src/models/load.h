@@ -23,15 +23,16 @@ struct Sent {
 struct Load {
   double matmul_flops = 0;     // dense layers
   double attention_flops = 0;  // scores and their products with the values
-  double conv_flops = 0;
-  double moved_bytes = 0;  // read and written by what is no product: norms, gates, rotations, copies
-  double calls = 0;        // operations started
-  double steps = 0;        // denoising steps
+  double scores = 0;           // of attention: an exponential each
+  double conv_flops = 0;       // of wide convolutions that would take as long
+  double moved_bytes = 0;      // read and written by what is no product: norms, gates, rotations, copies
+  double calls = 0;            // operations started
+  double steps = 0;            // denoising steps
   std::array<Sent, kGroups> sent{};
   double weight_bytes = 0;
+  double mapped_bytes = 0;      // on a CPU: files from which weights were copied, that the system may drop
   double activation_bytes = 0;  // at the fullest moment
 
-  double flops() const { return matmul_flops + attention_flops + conv_flops; }
   Sent& to(Group group) { return sent[static_cast<size_t>(group)]; }
   const Sent& to(Group group) const { return sent[static_cast<size_t>(group)]; }
   void send(Group group, int64_t bytes, double times = 1) {

@@ -11,6 +11,9 @@ namespace {
 /// much of it unhidden sending; no ring of ours was measured on GPUs yet.
 constexpr double kRingRate = 0.85;
 
+/// On a CPU freed tensors' memory is kept, up to a quarter of the most in use (device/kept_memory.h).
+constexpr double kKeptMemory = 1.25;
+
 /// Members of one group are `stride` places apart; the first of them stands at a multiple of `start`.
 struct Spread {
   int64_t size = 1, stride = 1, start = 1;
@@ -58,15 +61,26 @@ Sending sending(const Sent& sent, double network_share, const Cluster& cluster) 
   return result;
 }
 
+/// Attention's rate is measured with heads of 128: two products of 2 x 128 operations a score, and what its
+/// exponential takes, which is the same for narrower heads.
+double attention_seconds(const Load& load, Dtype dtype, const Cluster& cluster) {
+  const double products = 4 * 128, fraction = cluster.attention.of(dtype);
+  const double exponential = products * std::max(0.0, 1 / fraction - 1);
+  return (load.attention_flops + load.scores * exponential) /
+         (cluster.peak.of(dtype) * std::max(1.0, fraction));
+}
+
 /// Products at the rate that their kind reaches, other layers at the memory's. On a GPU operations are
 /// started while earlier ones run, so that the longer of the two counts; a CPU does one after the other.
 double work_seconds(const Load& load, Dtype dtype, const Cluster& cluster) {
   const double peak = cluster.peak.of(dtype);
+  // A CPU works on 16-bit numbers in float32: as many a second, of half the bytes.
+  const double moved = cluster.device == DeviceKind::cpu && dtype != Dtype::float32 ? 2 : 1;
   const double ring = load.to(Group::ring).bytes > 0 ? kRingRate : 1;
   const double work = load.matmul_flops / (peak * cluster.matmul.of(dtype)) +
-                      load.attention_flops / (peak * cluster.attention.of(dtype) * ring) +
+                      attention_seconds(load, dtype, cluster) / ring +
                       load.conv_flops / (peak * cluster.convolution.of(dtype)) +
-                      load.moved_bytes / cluster.memory_bytes_per_second;
+                      load.moved_bytes * moved / cluster.memory_bytes_per_second;
   const double starts = load.calls * cluster.call_seconds;
   const double steps = load.steps * cluster.step_seconds;
   return (cluster.device == DeviceKind::cuda ? std::max(work, starts) : work + starts) + steps;
@@ -110,6 +124,7 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
     result.stages.push_back({stage.stage, seconds});
     result.seconds += seconds;
     result.weight_bytes += stage.load.weight_bytes;
+    if (cluster.device == DeviceKind::cpu) result.mapped_bytes += stage.load.mapped_bytes;
     if (stage.beside_next) {
       beside = std::max(beside, stage.load.activation_bytes);
     } else {
@@ -117,8 +132,9 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
     }
   }
   result.vae_bytes = beside;
-  const double activations = cluster.device == DeviceKind::cuda ? result.activation_bytes + beside
-                                                                : std::max(result.activation_bytes, beside);
+  const double activations = cluster.device == DeviceKind::cuda
+                                 ? result.activation_bytes + beside
+                                 : kKeptMemory * std::max(result.activation_bytes, beside);
   result.memory_bytes = result.weight_bytes + activations + cluster.runtime_bytes;
   result.load_seconds =
       result.weight_bytes * static_cast<double>(on_node) / cluster.host_load_bytes_per_second;

@@ -72,9 +72,12 @@ Load forward_load(const WanConfig& c, const WanClip& clip, const Part& p, const 
                       2 * p.dim * (real(c.freq_dim) + 7 * p.dim);
   load.attention_flops =
       layers * (4 * real(p.group) * real(p.all_tokens) * width + 4 * tokens * text * p.own);
+  load.scores =
+      layers * (real(p.group) * real(p.all_tokens) * real(p.heads) + tokens * text * real(p.tp_heads));
   // Of a token, read and written: two modulated norms, the norm before cross-attention, two gated sums and a
-  // plain one (15 widths); norms of q, k and the cross-attention's q, rotations of q and k (10 own widths).
-  load.moved_bytes = layers * tokens * real(clip.element) * (15 * p.dim + 10 * p.own);
+  // plain one (15 widths); norms of q, k and the cross-attention's q, rotations of q and k (10 own widths);
+  // the feed-forward part's inside, through its GELU.
+  load.moved_bytes = layers * tokens * real(clip.element) * (15 * p.dim + 10 * p.own + 2 * real(p.ffn));
   load.calls = 22 * layers + 16;
 
   const double sums = 3 * layers;  // after self-attention, cross-attention and the feed-forward part

@@ -205,6 +205,7 @@ Load umt5_load(const T5Config& config, int64_t tokens, const Split& split, int64
   Load load;
   load.matmul_flops = layers * 2 * n * matrices;
   load.attention_flops = layers * 4 * n * n * inner;
+  load.scores = layers * n * n * heads;
   // Two norms and two sums of the stream; bias and scores of every head in float32.
   load.moved_bytes = layers * n * (10 * width * real(element) + 4 * heads * n * kFloat32Bytes);
   load.calls = 14 * layers + 4;

@@ -94,7 +94,7 @@ TEST_CASE("prediction: seconds, worked by hand") {
   CHECK(one.network_bytes == 0);
   CHECK(one.memory_bytes == Approx(20e9 + 3e9 + 5e9 + 1e9));
   CHECK(one.load_seconds == Approx(0.04));  // two ranks read 20 GB each
-  load.calls = 3e6;                      // 3 s to start what runs for 2 s
+  load.calls = 3e6;                         // 3 s to start what runs for 2 s
   CHECK(predict({{"denoising", Dtype::bfloat16, load, false}}, {.ulysses = 2}, cluster, 2).seconds ==
         Approx(3 + 0.1 + 1.01));
   cluster.device = DeviceKind::cpu;  // one after the other
@@ -154,13 +154,16 @@ TEST_CASE("choice: explicit numbers hold") {
   }
   CHECK(choose(8, {clips_of(100)}, asked({{"dp", 2}})).best[0].plan.dp() == 2);
   CHECK(choose(12, {clips_of(4)}, asked({{"sp", 3}, {"ring", 3}})).best[0].plan.ring() == 3);
-  CHECK(choose(8, {clips_of(4)}, asked({{"tp", 2}})).best[0].plan.tp() == 2);  // needs a replica of two at least
+  CHECK(choose(8, {clips_of(4)}, asked({{"tp", 2}})).best[0].plan.tp() ==
+        2);  // needs a replica of two at least
 }
 
 TEST_CASE("choice: what cannot hold is refused with every factor") {
   const std::vector<ClipGroup> clips = {clips_of(4)};
-  CHECK_THAT(refusal(3, clips, asked({{"dp", 4}})), Catch::Contains("dp 4 x replica 1") && Catch::Contains("needs 4"));
-  CHECK_THAT(refusal(8, clips, asked({{"sp", 4}, {"ring", 3}})), Catch::Contains("ring 3 does not divide sp 4"));
+  CHECK_THAT(refusal(3, clips, asked({{"dp", 4}})),
+             Catch::Contains("dp 4 x replica 1") && Catch::Contains("needs 4"));
+  CHECK_THAT(refusal(8, clips, asked({{"sp", 4}, {"ring", 3}})),
+             Catch::Contains("ring 3 does not divide sp 4"));
   CHECK_THAT(refusal(2, clips, asked({{"tp", 4}})), Catch::Contains("tp is 4, and there are 2 ranks"));
   CHECK_THAT(refusal(8, clips, asked({{"dp", 8}, {"vae", 4}})), Catch::Contains("no replica"));
   CHECK_THAT(refusal(8, {clips_of(4), clips_of(1, 81, 1.0)}, asked({{"cfg", 2}})),
