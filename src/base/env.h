@@ -12,6 +12,7 @@ enum class EnvVar {
   cache,             // RUSHES_CACHE
   rank_timeout,      // RUSHES_RANK_TIMEOUT
   overlap,           // RUSHES_OVERLAP
+  home,              // HOME
   hf_token,          // HF_TOKEN
   slurm_job_id,      // SLURM_JOB_ID
   slurm_localid,     // SLURM_LOCALID

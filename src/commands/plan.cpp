@@ -1,16 +1,15 @@
 #include <cxxopts.hpp>
 #include <iomanip>
 #include <iostream>
-#include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/nearest.h"
 #include "commands/plan_command.h"
 #include "config/value.h"
-#include "dist/parallel_plan.h"
 #include "dist/world.h"
-#include "jobs/job.h"
+#include "jobs/clusters.h"
+#include "planner/report.h"
 
 namespace rushes {
 namespace {
@@ -19,7 +18,8 @@ struct PlanRequest {
   std::string job;
   int64_t ranks = 1;
   JobOverrides overrides;
-  std::string device;  // as given; "" where it was not
+  std::string device;              // as given; "" where it was not
+  std::optional<Cluster> cluster;  // what it names
 };
 
 cxxopts::Options plan_options() {
@@ -28,7 +28,7 @@ cxxopts::Options plan_options() {
   options.add_options()                                                                                    //
       ("job", "job file", cxxopts::value<std::string>(), "JOB")                                            //
       ("ranks", "ranks to lay out", cxxopts::value<int64_t>()->default_value("1"), "N")                    //
-      ("device", "plan for this device: cpu, cuda, or a GPU by name (h200, h100, a100, l40s)",             //
+      ("device", "plan for this device: a name of configs/clusters (h200, cpu, ...), cuda, or a file",     //
        cxxopts::value<std::string>(), "D")                                                                 //
       ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v")  //
       ("help", "show this");
@@ -36,13 +36,11 @@ cxxopts::Options plan_options() {
   return options;
 }
 
-/// "cuda" for a GPU's name.
-std::string device_kind(const std::string& name) {
-  static const std::map<std::string, std::string> kinds = {{"cpu", "cpu"},   {"cuda", "cuda"},
-                                                           {"h200", "cuda"}, {"h100", "cuda"},
-                                                           {"a100", "cuda"}, {"l40s", "cuda"}};
-  const auto found = kinds.find(name);
-  return found == kinds.end() ? std::string() : found->second;
+/// --device: a name of configs/clusters or a file; "cpu" and "cuda" are this machine's.
+Cluster asked_cluster(const std::string& device) {
+  if (device == "cpu") return local_cluster(DeviceKind::cpu);
+  if (device == "cuda") return local_cluster(DeviceKind::cuda);
+  return named_cluster(device);
 }
 
 PlanRequest read_request(const cxxopts::ParseResult& parsed) {
@@ -57,6 +55,7 @@ PlanRequest read_request(const cxxopts::ParseResult& parsed) {
   }
   request.ranks = parsed["ranks"].as<int64_t>();
   request.overrides.ranks = request.ranks;
+  request.overrides.any_layout = true;
   if (request.ranks < 1 || request.ranks > (1 << 20))
     problems.add("--ranks must be a number from 1 to 1048576; found ", request.ranks);
   // One --set after the other; cxxopts' own lists would split values at commas.
@@ -71,12 +70,14 @@ PlanRequest read_request(const cxxopts::ParseResult& parsed) {
   }
   if (parsed.count("device") > 0) {
     request.device = parsed["device"].as<std::string>();
-    const std::string kind = device_kind(request.device);
-    const std::vector<std::string> known = {"cpu", "cuda", "h200", "h100", "a100", "l40s"};
-    if (kind.empty())
-      problems.add("--device ", request.device, ": must be one of ", join(known, ", "),
-                   did_you_mean(request.device, known));
-    request.overrides.set.emplace_back("device", kind);
+    try {
+      request.cluster = asked_cluster(request.device);
+      request.overrides.set.emplace_back("device",
+                                         request.cluster->device == DeviceKind::cuda ? "cuda" : "cpu");
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems())
+        problems.add(problem);
+    }
     request.overrides.device_elsewhere = true;
   }
   problems.throw_if_any();
@@ -133,37 +134,17 @@ void print_settings(const ResolvedJob& job, const std::string& device, std::ostr
   print_table(rows, out);
 }
 
-/// Items of one shape cost the same.
-struct Shape {
-  Sampling sampling;
-  size_t items = 0;
-};
-
-std::vector<Shape> shapes_of(const std::vector<Item>& items) {
-  std::map<std::string, size_t> index;
-  std::vector<Shape> shapes;
-  for (const Item& item : items) {
-    const Sampling& s = item.sampling;
-    const std::string key = str(s.height, "x", s.width, "x", s.num_frames, " ", s.num_inference_steps, " ",
-                                s.guidance_scale > 1, " ", s.max_sequence_length);
-    const auto [found, is_new] = index.emplace(key, shapes.size());
-    if (is_new) shapes.push_back({s, 0});
-    ++shapes[found->second].items;
-  }
-  return shapes;
-}
-
 void print_work(const ResolvedJob& job, std::ostream& out) {
   double all = 0;
-  for (const Shape& shape : shapes_of(job.items)) {
-    const Sampling& s = shape.sampling;
+  for (const ClipGroup& group : clip_groups(job.items)) {
+    const Sampling& s = group.sampling;
     const ItemCost cost = job.blueprint->cost(s, job.options);
-    all += cost.flops * static_cast<double>(shape.items);
+    all += cost.flops * static_cast<double>(group.count);
     out << "\nOne clip of " << s.width << "x" << s.height << ", "
         << counted(static_cast<size_t>(s.num_frames), "frame") << ", "
         << counted(static_cast<size_t>(s.num_inference_steps), "step")
         << (s.guidance_scale > 1 ? " with guidance" : " without guidance") << " ("
-        << counted(shape.items, "clip") << ")\n";
+        << counted(static_cast<size_t>(group.count), "clip") << ")\n";
     std::vector<std::vector<std::string>> rows;
     for (const auto& [stage, flops] : cost.stage_flops)
       rows.push_back({stage, with_prefix(flops) + "FLOP"});
@@ -175,16 +156,40 @@ void print_work(const ResolvedJob& job, std::ostream& out) {
   out << "\nThe job: " << counted(job.items.size(), "clip") << ", " << with_prefix(all) << "FLOP\n";
 }
 
+void print_prediction(const PlanAnswer& answer, const Cluster& cluster, std::ostream& out) {
+  out << "\nPrediction for " << cluster.name << " (" << cluster.source << "), "
+      << counted(static_cast<size_t>(answer.considered), "layout") << " compared\n";
+  if (!answer.best.empty()) {
+    print_table(candidate_rows(answer), out);
+    out << "  a clip on the chosen layout: " << stage_times(answer.best[0]) << "\n";
+  }
+  for (const std::string& line : reason_lines(answer))
+    out << "  " << line << "\n";
+}
+
 void print_plan(const PlanRequest& request, const ResolvedJob& job, std::ostream& out) {
-  const ParallelPlan layout = ParallelPlan::make(job.job.parallel, request.ranks);
+  const bool cuda = job.options.device.is_cuda();
+  const Cluster cluster =
+      request.cluster ? *request.cluster : local_cluster(cuda ? DeviceKind::cuda : DeviceKind::cpu);
+  const PlanAnswer answer = choose_plan({.blueprint = *job.blueprint,
+                                         .options = job.options,
+                                         .clips = clip_groups(job.items),
+                                         .world = request.ranks,
+                                         .parallel = job.job.parallel,
+                                         .cluster = cluster});
   out << request.job << ": " << counted(job.items.size(), "clip") << " by " << job.blueprint->pipeline_class()
       << " into " << job.job.output << "\n\n";
   print_settings(job, request.device, out);
-  out << "\nLayout\n  " << layout.text() << "\n";
-  if (layout.idle() > 0) out << "  " << layout.idle() << " of them idle\n";
+  if (!answer.best.empty()) {
+    const ParallelPlan& layout = answer.best[0].plan;
+    out << "\nLayout\n  " << layout.text() << "\n";
+    if (layout.idle() > 0) out << "  " << layout.idle() << " of them idle\n";
+  }
   print_work(job, out);
+  print_prediction(answer, cluster, out);
   for (const std::string& warning : job.warnings)
     out << "warning: " << warning << "\n";
+  if (answer.best.empty()) throw UserError(answer.why);
 }
 
 }  // namespace

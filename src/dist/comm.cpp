@@ -7,9 +7,6 @@
 namespace rushes {
 namespace {
 
-// Below this many numbers a sum is gathered whole and added everywhere: one exchange in place of two.
-constexpr int64_t kSmallSum = 4096;
-
 std::vector<int64_t> with_extent(at::IntArrayRef shape, int64_t dim, int64_t extent) {
   std::vector<int64_t> result = shape.vec();
   result[static_cast<size_t>(dim)] = extent;

@@ -102,6 +102,9 @@ class Comm {
   std::string name_ = "alone";
 };
 
+/// A sum of up to this many numbers is gathered whole and added everywhere: one exchange in place of two.
+inline constexpr int64_t kSmallSum = 4096;
+
 /// The extents of `total` cut into `ranks` parts that differ by at most one, the longer ones first.
 std::vector<int64_t> even_sizes(int64_t total, int64_t ranks);
 /// Where part `rank` begins.

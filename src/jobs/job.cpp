@@ -10,6 +10,7 @@
 #include "jobs/presets.h"
 #include "jobs/resolution.h"
 #include "models/tokenizers/icu/nfc.h"
+#include "planner/planner.h"
 
 namespace rushes {
 namespace {
@@ -133,6 +134,11 @@ void JobLoader::check_parallel() {
     }
   }
   try {
+    if (overrides_.any_layout) {
+      Problems wrong;
+      rushes::check_parallel(job_.parallel, overrides_.ranks, /*guided=*/true, wrong);
+      return wrong.throw_if_any();
+    }
     ParallelPlan::make(job_.parallel, overrides_.ranks);
   } catch (const UserError& error) {
     for (const std::string& problem : error.problems())

@@ -53,6 +53,7 @@ struct Job {
 struct JobOverrides {
   std::vector<std::pair<std::string, std::string>> set;  // --set a.b=v, in order
   int64_t ranks = 0;              // that the job is for, to check `parallel` with; 0: not known
+  bool any_layout = false;        // plan: `parallel` may be more than this version runs
   bool device_elsewhere = false;  // plan: the device is that of another machine and need not be here
   std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
 };

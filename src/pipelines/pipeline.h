@@ -16,6 +16,7 @@
 #include "dist/groups.h"
 #include "media/frames.h"
 #include "models/interfaces.h"
+#include "models/load.h"
 #include "models/tokenizers/prompt_clean.h"
 #include "weights/model_dir.h"
 
@@ -89,6 +90,15 @@ struct ItemCost {
   std::vector<std::pair<std::string, double>> stage_flops;
 };
 
+/// One stage of a clip on the busiest rank of those that share it.
+struct StageLoad {
+  std::string stage;
+  Dtype dtype = Dtype::float32;  // of its products
+  Load load;
+  bool beside_next = false;  // on a GPU it runs while the next clip is denoised, so both are in memory
+};
+using ClipLoad = std::vector<StageLoad>;
+
 class Pipeline {
  public:
   virtual ~Pipeline() = default;
@@ -110,6 +120,10 @@ class Blueprint {
   virtual void check_text(const std::string& prompt, const Sampling& sampling, const std::string& where,
                           Problems& problems) const = 0;
   virtual ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const = 0;
+  /// The same on the first rank of a replica that shares the clip: what the planner needs. Quick, since it is
+  /// asked for thousands of splits.
+  virtual ClipLoad cost(const Sampling& sampling, const PipelineOptions& options,
+                        const Split& split) const = 0;
   virtual std::unique_ptr<Pipeline> load(const PipelineOptions& options) const = 0;
 };
 

@@ -2,11 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <numeric>
 
 #include "base/file.h"
 #include "base/version.h"
-#include "models/dits/wan.h"
+#include "dist/traffic.h"
+#include "models/dits/wan_cost.h"
 #include "models/encoders/umt5.h"
 #include "models/vaes/wan_vae_config.h"
 #include "pipelines/component.h"
@@ -53,6 +55,7 @@ class WanBlueprint : public Blueprint {
   void check_text(const std::string& prompt, const Sampling& sampling, const std::string& where,
                   Problems& problems) const override;
   ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const override;
+  ClipLoad cost(const Sampling& sampling, const PipelineOptions& options, const Split& split) const override;
   std::unique_ptr<Pipeline> load(const PipelineOptions& options) const override;
 
  private:
@@ -73,6 +76,11 @@ class WanBlueprint : public Blueprint {
   std::shared_ptr<const Tokenizer> tokenizer_;
   bool has_transformer_2_ = false;
   std::optional<double> boundary_ratio_;
+  // The configs once more, read: costs are asked for often.
+  WanConfig transformer_config_;
+  WanVaeConfig vae_config_;
+  T5Config text_config_;
+  std::map<std::string, double> stored_bytes_;  // of each component's weight files
   bool expand_timesteps_ = false;
 };
 
@@ -91,6 +99,18 @@ WanBlueprint::WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc)
   }
   check_fit(problems);
   problems.throw_if_any();
+  for (const char* key : {"transformer", "transformer_2", "vae", "text_encoder"}) {
+    if (model_.find(key) == nullptr) continue;
+    double& bytes = stored_bytes_[key];
+    const TensorStore stored = model_.component_tensors(key);
+    for (const auto& [name, tensor] : stored.tensors())
+      bytes += static_cast<double>(tensor.bytes);
+  }
+  transformer_config_ = read_wan_config(model_.component_config("transformer"), "transformer");
+  vae_config_ = parse_wan_vae(model_.component_config("vae"), "vae");
+  const nlohmann::json text = model_.component_config("text_encoder");
+  const bool t5 = text.contains("model_type") && text["model_type"] == "t5";
+  text_config_ = parse_t5_config(text, t5 ? T5Variant::t5 : T5Variant::umt5, "text encoder");
 }
 
 void WanBlueprint::read_pipeline_fields(Problems& problems) {
@@ -272,6 +292,40 @@ ItemCost WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
                                     decode.activation_bytes * bytes(options.vae) / 4,
                                     encode.activation_bytes * bytes(options.text_encoder) / 4});
   return cost;
+}
+
+ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& options,
+                            const Split& split) const {
+  const auto bytes = [](Dtype dtype) { return dtype == Dtype::float32 ? int64_t{4} : int64_t{2}; };
+  const std::vector<int64_t> latent = geometry().shape(sampling);
+  const bool guided = sampling.guidance_scale > 1.0;
+  Load text;
+  text.add(umt5_load(text_config_, sampling.max_sequence_length, split, bytes(options.text_encoder)),
+           guided ? 2 : 1);
+  const WanClip clip{.frames = latent[2],
+                     .height = latent[3],
+                     .width = latent[4],
+                     .text_tokens = sampling.max_sequence_length,
+                     .steps = sampling.num_inference_steps,
+                     .guided = guided,
+                     .element = bytes(options.transformer)};
+  Load steps = wan_denoising_load(transformer_config_, clip, split);
+  if (has_transformer_2_) steps.weight_bytes *= 2;
+  // The embeddings come from the encoder's ranks to all of the replica.
+  const int64_t embedding = sampling.max_sequence_length * text_config_.d_model * bytes(options.text_encoder);
+  steps.to(Group::replica).bytes +=
+      static_cast<double>(broadcast_bytes(embedding, split.replica()) * (guided ? 2 : 1));
+  steps.to(Group::replica).exchanges +=
+      static_cast<double>(broadcast_depth(split.replica()) * (guided ? 2 : 1));
+  if (has_transformer_2_) steps.mapped_bytes = stored_bytes_.at("transformer_2");
+  steps.mapped_bytes += stored_bytes_.at("transformer");
+  text.mapped_bytes = stored_bytes_.at("text_encoder");
+  const WanVideo video{sampling.num_frames, sampling.height, sampling.width, bytes(options.vae)};
+  Load decode = wan_vae_decode_load(vae_config_, video, split);
+  decode.mapped_bytes = stored_bytes_.at("vae");
+  return {{"text encoding", options.text_encoder, text, /*beside_next=*/false},
+          {"denoising", options.transformer, steps, /*beside_next=*/false},
+          {"decoding", options.vae, decode, /*beside_next=*/true}};
 }
 
 std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {

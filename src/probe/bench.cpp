@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/timer.h"
 #include "device/device.h"
-#include "models/dits/wan.h"
+#include "models/dits/wan_cost.h"
 #include "models/vaes/wan_vae_config.h"
 #include "pipelines/component.h"
 #include "weights/model_dir.h"

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 from oracle.support import Rng, binary, expect, run_cases
 from oracle.test_wan_pipeline import random_pipeline, save_pipeline
@@ -22,7 +23,8 @@ PROMPTS = [{"prompt": "a red circle", "id": "first"}, {"prompt": "a blue square"
 
 
 def plan(folder, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Without this machine's calibration, if it has one.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RUSHES_CACHE": str(folder / "no-cache")}
     done = subprocess.run([binary(), "plan", *arguments], cwd=folder, capture_output=True, text=True, timeout=300,
                           env=environment)
     return done.returncode, done.stdout, done.stderr
@@ -79,12 +81,74 @@ def check_elsewhere(folder):
     expect(row_of(out, "precision.vae")[0] == "float32", "cuda's VAE is not planned in float32")
 
 
+def table_of(out):
+    """The candidates: a row a layout, by the heading's words. The first is the chosen one."""
+    lines = out[out.index("Prediction for"):].splitlines()[1:]
+    split = lambda line: [cell.strip() for cell in line.strip().split("  ") if cell.strip()]
+    heading, rows = split(lines[0]), []
+    for line in lines[1:]:
+        cells = [cell for cell in split(line) if cell != "*"]
+        if len(cells) != len(heading):
+            break
+        rows.append(dict(zip(heading, cells)))
+    return rows, lines
+
+
+def check_prediction(folder):
+    code, out, err = plan(folder, "job.yaml", "--ranks", "2", "--device", "h100")
+    expect(code == 0, f"exit code {code}:\n{out}{err}")
+    rows, lines = table_of(out)
+    expect(2 <= len(rows) <= 8, f"{len(rows)} candidates:\n{out}")
+    expect(lines[1].strip().startswith("*"), "the chosen layout is not marked")
+    for key in ("dp", "cfg", "ulysses", "ring", "dit_tp", "tp", "vae", "s/clip", "clips/hour", "GiB a rank", "weights",
+                "activations", "vae peak", "sent in node", "sent to others"):
+        expect(key in rows[0], f"no column {key} in {rows[0]}")
+    expect("NVIDIA H100 SXM (configs/clusters/h100.yaml)" in out, "the figures' source is not named")
+    expect("chosen: dp " in out and "a clip on the chosen layout: text encoding" in out, out)
+    for row in rows:
+        expect(float(row["s/clip"]) >= 0 and float(row["GiB a rank"]) > 0, row)
+    # A layout that was asked for is the one that is planned, whether or not `run` can do it yet.
+    code, out, err = plan(folder, "job.yaml", "--ranks", "4", "--device", "h100", "--set", "parallel.sp=2", "--set",
+                          "parallel.ring=2", "--set", "parallel.cfg=2")
+    expect(code == 0, f"exit code {code}:\n{out}{err}")
+    rows, _ = table_of(out)
+    expect(all((row["cfg"], row["ulysses"], row["ring"], row["dp"]) == ("2", "1", "2", "1") for row in rows), rows)
+    refused(folder, ["parallel.cfg: half of the ranks would idle"],
+            ("job.yaml", "--ranks", "2", "--set", "parallel.cfg=2", "--set", "sampling.guidance_scale=1"))
+    begin = time.monotonic()
+    code, out, err = plan(folder, "job.yaml", "--ranks", "4096", "--device", "h200", "--set", "parallel.dit_tp=auto")
+    seconds = time.monotonic() - begin
+    expect(code == 0 and "idle: there are 3 clips" in out, f"exit code {code}:\n{out}{err}")
+    expect(seconds < 5, f"4,096 ranks took {seconds:.1f} s")
+
+
+def check_cluster_file(folder):
+    text = (pathlib.Path(__file__).resolve().parent.parent.parent / "configs" / "clusters" / "h100.yaml").read_text()
+    own = folder / "own.yaml"
+    own.write_text(text)
+    code, out, err = plan(folder, "job.yaml", "--device", "own.yaml")
+    expect(code == 0 and "NVIDIA H100 SXM (own.yaml)" in out, f"exit code {code}:\n{out}{err}")
+    expect(row_of(out, "device") == ["cuda", "--device own.yaml"], row_of(out, "device"))
+    line = 1 + next(i for i, row in enumerate(text.splitlines()) if row.startswith("memory_bytes:"))
+    own.write_text(text.replace("memory_bytes:", "memory_byts:", 1).replace("device: cuda", "device: gpu"))
+    refused(folder, ["own.yaml:5: device: must be one of cpu, cuda; found the text 'gpu'",
+                     f"own.yaml:{line}: memory_byts: unknown key; did you mean 'memory_bytes'?",
+                     "own.yaml: memory_bytes: missing"], ("job.yaml", "--device", "own.yaml"))
+    own.write_text(text.replace("memory_bytes: 85.0e9", "memory_bytes: 1.0e9"))
+    code, out, err = plan(folder, "job.yaml", "--device", "own.yaml")
+    expect(code == 2 and "no layout fits: a rank has 0.9 GiB" in err, f"exit code {code}:\n{out}{err}")
+    expect("left out: memory" in out, out)
+    own.unlink()
+
+
 def check_command_line(folder):
     refused(folder, ["the job file is missing"], ())
     refused(folder, ["cannot read no.yaml: No such file"], ("no.yaml",))
     refused(folder, ["--ranks must be a number"], ("job.yaml", "--ranks", "0"))
-    refused(folder, ["must be one of cpu, cuda, h200, h100, a100, l40s; did you mean 'h200'?"],
+    refused(folder, ["--device h20: must be one of a100, cpu, h100, h200, l40s, cuda, or a file"],
             ("job.yaml", "--device", "h20"))
+    refused(folder, ["; did you mean 'h200'?"], ("job.yaml", "--device", "h20"))
+    refused(folder, ["cannot read no/such.yaml"], ("job.yaml", "--device", "no/such.yaml"))
     refused(folder, ["--set sampling.seed: must be key=value"], ("job.yaml", "--set", "sampling.seed"))
     refused(folder, ["--set: sampling.sed: unknown key; did you mean 'seed'?",
                      "--set: sampling.height: must be a whole number from 1 to 16384; found the text 'tall'",
@@ -162,6 +226,8 @@ def case(rng: Rng, folder: pathlib.Path):
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
     check_good(folder)
     check_elsewhere(folder)
+    check_prediction(folder)
+    check_cluster_file(folder)
     check_command_line(folder)
     check_job_file(folder, good)
     check_model(folder, model)

@@ -36,3 +36,18 @@ def write_middle_pipeline(folder, text_encoder_of):
     scheduler = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
     diffusers.WanPipeline(tokenizer, encoder, vae, scheduler, dit).save_pretrained(folder)
     return pathlib.Path(folder)
+
+
+def write_wide_pipeline(folder, text_encoder_of):
+    """The published widths of Wan 2.1's 1.3B model in 4 layers and of its VAE, random weights; the demo's text encoder."""
+    import diffusers
+    import torch
+    import transformers
+    torch.manual_seed(1)
+    encoder = transformers.UMT5EncoderModel.from_pretrained(pathlib.Path(text_encoder_of) / "text_encoder")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(pathlib.Path(text_encoder_of) / "tokenizer")
+    dit = diffusers.WanTransformer3DModel(num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, num_layers=4,
+                                          text_dim=encoder.config.d_model)
+    scheduler = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    diffusers.WanPipeline(tokenizer, encoder, diffusers.AutoencoderKLWan(), scheduler, dit).save_pretrained(folder)
+    return pathlib.Path(folder)

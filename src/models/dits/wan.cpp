@@ -352,36 +352,4 @@ std::unique_ptr<Transformer> make_wan_transformer(const nlohmann::json& config, 
   return model;
 }
 
-// ---- cost
-// --------------------------------------------------------------------------------------------------------
-
-Cost wan_transformer_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
-                          int64_t text_tokens, int64_t batch) {
-  const WanConfig c = read_wan_config(config, "transformer config");
-  const auto real = [](int64_t n) { return static_cast<double>(n); };
-  const double tokens =
-      real(frames / c.patch_size[0] * (height / c.patch_size[1]) * (width / c.patch_size[2]));
-  const double dim = real(c.dim()), ffn = real(c.ffn_dim), text = real(text_tokens);
-  const double image_dim = real(c.image_dim.value_or(0));
-  const double images = c.image_dim ? 257.0 * (c.pos_embed_seq_len ? 2 : 1) : 0;
-
-  // A matrix product of n x k by k x m is 2nkm; attention of n queries to m keys 4nm dim.
-  const double own = 8 * tokens * dim * dim + 4 * tokens * tokens * dim;
-  const double cross =
-      4 * tokens * dim * dim + 4 * (text + images) * dim * dim + 4 * tokens * (text + images) * dim;
-  const double block = own + cross + 4 * tokens * dim * ffn;
-  const double patches = 2 * tokens * dim * real(c.patch_volume() * (c.in_channels + c.out_channels));
-  const double conditions = 2 * dim * (real(c.freq_dim) + 7 * dim) +
-                            2 * text * dim * (real(c.text_dim) + dim) +
-                            2 * images * image_dim * (image_dim + dim);
-
-  Cost cost;
-  cost.flops = real(batch) * (real(c.num_layers) * block + patches + conditions);
-  cost.weight_bytes = 4 * real(wan_parameter_count(c));
-  // The fullest moments of a block: the stream, its norm, q, k, v and what attention gives; or the stream,
-  // its norm, the feed-forward part's inside and its result.
-  cost.activation_bytes = 4 * real(batch) * tokens * std::max(6 * dim, 3 * dim + ffn);
-  return cost;
-}
-
 }  // namespace rushes

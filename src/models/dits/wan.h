@@ -147,9 +147,4 @@ class WanTransformer : public Transformer {
 std::unique_ptr<Transformer> make_wan_transformer(const nlohmann::json& config, TensorLoader& loader,
                                                   const std::string& where);
 
-/// One forward pass over latents of these sizes. A model with image conditioning is counted with the 257
-/// tokens of one CLIP ViT-H/14 image. Bytes are of float32.
-Cost wan_transformer_cost(const nlohmann::json& config, int64_t frames, int64_t height, int64_t width,
-                          int64_t text_tokens, int64_t batch);
-
 }  // namespace rushes

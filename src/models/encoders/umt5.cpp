@@ -6,6 +6,7 @@
 
 #include "attention/attention.h"
 #include "base/error.h"
+#include "dist/traffic.h"
 
 namespace rushes {
 namespace {
@@ -188,6 +189,30 @@ Cost umt5_cost(const nlohmann::json& json, int64_t tokens) {
   const double attention = 4 * n * inner + 3 * heads * n * n;
   cost.activation_bytes = 4 * (2 * n * width + std::max(attention, dense * n * ff));
   return cost;
+}
+
+Load umt5_load(const T5Config& config, int64_t tokens, const Split& split, int64_t element) {
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const double n = real(tokens), width = real(config.d_model), layers = real(config.num_layers);
+  const double heads = real(even_size(config.num_heads, split.tp, 0)), inner = heads * real(config.d_kv);
+  const double ff = real(even_size(config.d_ff, split.tp, 0)), dense = config.gated ? 3 : 2;
+  const double matrices = 4 * width * inner + dense * width * ff;
+  const double vocabulary = real(even_size(config.vocab_size, split.tp, 0));
+  Load load;
+  load.matmul_flops = layers * 2 * n * matrices;
+  load.attention_flops = layers * 4 * n * n * inner;
+  load.scores = layers * n * n * heads;
+  // Two norms and two sums of the stream; bias and scores of every head in float32.
+  load.moved_bytes = layers * n * (10 * width * real(element) + 4 * heads * n * kFloat32Bytes);
+  load.calls = 14 * layers + 4;
+  // After attention and the feed-forward part of each layer, and after the vocabulary's lookup.
+  load.send(Group::tp, all_reduce_bytes(tokens * config.d_model, element, split.tp, 0), 2 * layers + 1);
+  const double tables =
+      real(config.relative_attention_num_buckets) * heads * (config.variant == T5Variant::t5 ? 1 : layers);
+  load.weight_bytes = real(element) * (vocabulary * width + layers * (matrices + 2 * width) + width + tables);
+  const double attention = 4 * n * inner * real(element) + 3 * heads * n * n * kFloat32Bytes;
+  load.activation_bytes = 2 * n * width * real(element) + std::max(attention, dense * n * ff * real(element));
+  return load;
 }
 
 }  // namespace rushes

@@ -14,6 +14,7 @@
 
 #include "models/encoders/t5_config.h"
 #include "models/interfaces.h"
+#include "models/load.h"
 #include "nn/norm.h"
 #include "nn/parallel_linear.h"
 
@@ -65,6 +66,10 @@ std::unique_ptr<TextEncoder> make_umt5_encoder(const nlohmann::json& config, Ten
                                                const std::string& where);
 std::unique_ptr<TextEncoder> make_t5_encoder(const nlohmann::json& config, TensorLoader& loader,
                                              const std::string& where);
+
+/// One forward pass over one text of `tokens` on the first of `split.tp` ranks: heads, the feed-forward
+/// part's inside and the vocabulary are split. element: bytes of one number of the model.
+Load umt5_load(const T5Config& config, int64_t tokens, const Split& split, int64_t element);
 
 /// One forward pass over one text of `tokens`, from config.json ("model_type": "t5" is T5, all else UMT5).
 /// Bytes are of float32.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/interfaces.h"
+#include "models/load.h"
 
 namespace rushes {
 
@@ -68,6 +69,16 @@ double wan_vae_encode_traffic(const nlohmann::json& config, int64_t frames, int6
 /// How many of `height` rows of patches each rank encodes: whole latent rows, dealt out by even_sizes(); the
 /// last rank that has some also takes the rows beyond the last whole one. height: at least spatial_factor().
 std::vector<int64_t> wan_vae_encode_rows(const WanVaeConfig& config, int64_t height, int64_t ranks);
+
+/// A clip in pixels, coded in numbers of `element` bytes.
+struct WanVideo {
+  int64_t frames = 1, height = 8, width = 8;
+  int64_t element = 4;
+};
+
+/// Decoding on the first of `split.vae` ranks, which have runs of rows and send each other one row at every
+/// convolution of 3 x 3.
+Load wan_vae_decode_load(const WanVaeConfig& config, const WanVideo& video, const Split& split);
 
 /// Frames of the encoder's input that go through it together after the first one.
 inline constexpr int64_t kWanVaeGroup = 4;

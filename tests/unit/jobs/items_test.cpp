@@ -28,6 +28,7 @@ class SomeBlueprint : public Blueprint {
     cost.flops = static_cast<double>(sampling.height * sampling.width * sampling.num_frames);
     return cost;
   }
+  ClipLoad cost(const Sampling&, const PipelineOptions&, const Split&) const override { return {}; }
   std::unique_ptr<Pipeline> load(const PipelineOptions&) const override {
     throw InternalError("no weights here");
   }
