@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "models/dits/wan.h"
+#include "models/dits/wan_cost.h"
 #include "support/folder.h"
 #include "weights/tensor_store.h"
 
