@@ -76,7 +76,8 @@ Cluster local_cluster(DeviceKind device) {
     Cluster cluster = from_configs("cpu");
     const double cores = info.cores, assumed = static_cast<double>(cluster.ranks_per_node);
     // The file's figures are of its number of cores.
-    for (double* rate : {&cluster.peak.float32, &cluster.peak.bfloat16, &cluster.peak.float16})
+    for (double* rate : {&cluster.memory_bytes_per_second, &cluster.peak.float32, &cluster.peak.bfloat16,
+                         &cluster.peak.float16})
       *rate *= cores / assumed;
     cluster.ranks_per_node = info.cores;
     cluster.memory_bytes = static_cast<double>(info.memory_bytes);

@@ -77,9 +77,10 @@ TEST_CASE("prediction: seconds, worked by hand") {
   Cluster cluster = some_cluster();
   Load load;
   load.matmul_flops = 500e12;     // 1 s at half of 1000 T
-  load.attention_flops = 250e12;  // 0.5 s
-  load.moved_bytes = 1e12;        // 0.5 s
-  load.steps = 1000;              // 0.1 s
+  load.attention_flops = 250e12;  // 0.5 s with heads of 128: 0.25 s of products, 0.25 s of exponentials
+  load.scores = 250e12 / 512;
+  load.moved_bytes = 1e12;  // 0.5 s
+  load.steps = 1000;        // 0.1 s
   load.calls = 10;
   load.weight_bytes = 20e9;
   load.activation_bytes = 3e9;
@@ -97,15 +98,25 @@ TEST_CASE("prediction: seconds, worked by hand") {
   load.calls = 3e6;                         // 3 s to start what runs for 2 s
   CHECK(predict({{"denoising", Dtype::bfloat16, load, false}}, {.ulysses = 2}, cluster, 2).seconds ==
         Approx(3 + 0.1 + 1.01));
-  cluster.device = DeviceKind::cpu;  // one after the other
+  cluster.device = DeviceKind::cpu;  // one after the other, 16-bit numbers no faster moved
   const Prediction cpu = predict(clip, {.ulysses = 2}, cluster, 2);
-  CHECK(cpu.seconds == Approx(1 + 0.5 + 0.5 + 0.1 + 1.01 + 10e-6));
-  CHECK(cpu.memory_bytes == Approx(20e9 + 5e9 + 1e9));
+  CHECK(cpu.seconds == Approx(1 + 0.5 + 1.0 + 0.1 + 1.01 + 10e-6));
+  CHECK(cpu.memory_bytes == Approx(20e9 + 1.25 * 5e9 + 1e9));
+}
+
+TEST_CASE("prediction: narrower heads have as many exponentials and fewer products") {
+  Load load;
+  load.attention_flops = 500e12;
+  load.scores = 500e12 / (4 * 32);
+  // 0.5 s of products; at heads of 128 half of the time is the exponentials', here four times as much a
+  // product.
+  CHECK(predict({{"denoising", Dtype::bfloat16, load, false}}, {}, some_cluster(), 1).seconds == Approx(2.5));
 }
 
 TEST_CASE("prediction: a ring's sends hide behind attention") {
   Load load;
   load.attention_flops = 425e12;
+  load.scores = 425e12 / 512;
   load.send(Group::ring, 200000000000);  // 0.5 s
   const Prediction hidden =
       predict({{"denoising", Dtype::bfloat16, load, false}}, {.ring = 2}, some_cluster(), 2);
