@@ -94,7 +94,8 @@ nlohmann::ordered_json to_json(const BenchRequest& request, const BenchResult& r
 
 /// What was measured, beside what this machine says of itself. Of the network nothing is known: the figures
 /// of configs/clusters stay.
-Cluster measured_cluster(DeviceKind kind, const Measured& measured, const MeasuredLink& link) {
+Cluster measured_cluster(DeviceKind kind, const Measured& measured, const MeasuredLink& link,
+                         int64_t ranks_here) {
   const DeviceInfo info = device_info();
   const bool cuda = kind == DeviceKind::cuda;
   Cluster cluster = named_cluster(cuda ? "h100" : "cpu");
@@ -116,7 +117,13 @@ Cluster measured_cluster(DeviceKind kind, const Measured& measured, const Measur
     cluster.attention.*member = rates.attention / rates.peak;
     cluster.convolution.*member = rates.convolution / rates.peak;
   }
-  if (!cuda) cluster.node = {link.bytes_per_second, link.latency_seconds};
+  if (!cuda) {
+    // A node's figures; this rank had its share of the cores.
+    const auto all = static_cast<double>(ranks_here);
+    cluster.memory_bytes_per_second *= all;
+    cluster.peak = {all * cluster.peak.float32, all * cluster.peak.bfloat16, all * cluster.peak.float16};
+    cluster.node = {link.bytes_per_second, link.latency_seconds};
+  }
   return cluster;
 }
 
@@ -135,7 +142,7 @@ int calibrate_command(const cxxopts::ParseResult& parsed) {
   const MeasuredLink link =
       several ? measure_link(world->comm(std::make_shared<CommWatch>())) : measure_thread_link();
   if (world->rank() == 0) {
-    const Cluster cluster = measured_cluster(kind, measured, link);
+    const Cluster cluster = measured_cluster(kind, measured, link, world->place().local_size);
     const std::string asked = parsed["out"].as<std::string>();
     const std::filesystem::path file = asked.empty() ? calibration_file(kind) : std::filesystem::path(asked);
     const std::string text =
