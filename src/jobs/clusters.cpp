@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/nearest.h"
 #include "config/yaml/yaml.h"
 #include "device/device.h"
@@ -110,6 +111,36 @@ std::vector<ClipGroup> clip_groups(const std::vector<Item>& items) {
     ++groups[found->second].count;
   }
   return groups;
+}
+
+Parallel chosen_layout(const ResolvedJob& job, int64_t world) {
+  const auto numbers = [](const ParallelPlan& plan) {
+    return Parallel{.dp = plan.dp(),
+                    .cfg = plan.cfg(),
+                    .sp = plan.sp(),
+                    .ring = plan.ring(),
+                    .dit_tp = plan.dit_tp(),
+                    .tp = plan.tp(),
+                    .vae = plan.vae()};
+  };
+  const Parallel otherwise = numbers(ParallelPlan::make(job.job.parallel, world));
+  if (world == 1) return otherwise;
+  try {
+    const bool cuda = job.options.device.is_cuda();
+    const PlanAnswer answer =
+        choose_plan({.blueprint = *job.blueprint,
+                     .options = job.options,
+                     .clips = clip_groups(job.items),
+                     .world = world,
+                     .parallel = job.job.parallel,
+                     .cluster = local_cluster(cuda ? DeviceKind::cuda : DeviceKind::cpu)});
+    if (!answer.best.empty()) return numbers(answer.best[0].plan);
+    log_warning("no layout is predicted to fit (", answer.why, "); trying ",
+                ParallelPlan::make(otherwise, world).text());
+  } catch (const UserError& error) {
+    log_debug("no layout is predicted: ", error.what());
+  }
+  return otherwise;
 }
 
 }  // namespace rushes

@@ -25,6 +25,11 @@ Cluster named_cluster(const std::string& name);
 /// file whose name its GPU's name has in it. UserError where a GPU is meant and none is known.
 Cluster local_cluster(DeviceKind device);
 
+/// The layout that a job is predicted to end first with, on this machine's devices: every axis a number.
+/// Where nothing can be predicted, or nothing is predicted to fit, as ParallelPlan::make fills up what is
+/// automatic.
+Parallel chosen_layout(const ResolvedJob& job, int64_t world);
+
 /// Clips that cost the same together, in the order of the items.
 std::vector<ClipGroup> clip_groups(const std::vector<Item>& items);
 

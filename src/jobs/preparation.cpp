@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "config/job_file.h"
 #include "jobs/claims.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
@@ -135,8 +136,13 @@ std::string start_text(const Start& start) {
     if (start.ledger[i].attempts > 0) attempts[str(i)] = start.ledger[i].attempts;
     if (!start.ledger[i].why.empty()) again[str(i)] = start.ledger[i].why;
   }
-  return nlohmann::json{{"code", start.code}, {"run", start.run},     {"digest", start.digest},
-                        {"states", states},   {"attempts", attempts}, {"again", again}}
+  return nlohmann::json{{"code", start.code},
+                        {"run", start.run},
+                        {"digest", start.digest},
+                        {"states", states},
+                        {"attempts", attempts},
+                        {"again", again},
+                        {"layout", get_fields(parallel_fields(), start.layout)}}
       .dump();
 }
 
@@ -148,6 +154,16 @@ Start start_from(const std::string& text) {
   start.digest = json.at("digest").get<std::string>();
   for (const char state : json.at("states").get<std::string>()) {
     start.ledger.push_back({static_cast<ItemState>(state - '0'), 0, {}});
+  }
+  const auto& layout = json.at("layout");
+  for (const auto& [key, axis] : {std::pair{"dp", &Parallel::dp},
+                                  {"cfg", &Parallel::cfg},
+                                  {"sp", &Parallel::sp},
+                                  {"ring", &Parallel::ring},
+                                  {"dit_tp", &Parallel::dit_tp},
+                                  {"tp", &Parallel::tp},
+                                  {"vae", &Parallel::vae}}) {
+    if (layout.at(key).is_number()) start.layout.*axis = layout.at(key).get<int64_t>();
   }
   for (const auto& [index, attempts] : json.at("attempts").items()) {
     start.ledger.at(std::stoul(index)).attempts = attempts.get<int64_t>();

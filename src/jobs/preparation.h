@@ -25,6 +25,7 @@ struct Start {
   std::string run;  // names the run in records and events
   std::string digest;
   std::vector<LedgerEntry> ledger;
+  Parallel layout;  // every axis a number
 };
 std::string start_text(const Start& start);
 Start start_from(const std::string& text);

@@ -16,6 +16,7 @@
 #include "device/torch_error.h"
 #include "dist/groups.h"
 #include "dist/nccl/nccl_transport.h"
+#include "jobs/clusters.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/preparation.h"
@@ -128,7 +129,6 @@ bool JobRun::load() {
     job_ = load_job(request_.job_file, overrides);
     if (job_.options.device.is_cuda())
       job_.options.device = pick_device(job_.job.device, world_.place().local_rank);
-    plan_ = ParallelPlan::make(job_.job.parallel, world_.size());
     folder_ = OutputFolder::view(job_.job.output);
   } catch (const UserError& error) {
     problems = error.problems();
@@ -138,12 +138,17 @@ bool JobRun::load() {
     for (const std::string& problem : problems)
       log_error(problem);
     if (code == kExitDone) {
-      code = guarded([&] { start_ = prepare(world_, job_, request_, residence_); });
+      code = guarded([&] {
+        const Parallel layout = chosen_layout(job_, world_.size());
+        start_ = prepare(world_, job_, request_, residence_);
+        start_.layout = layout;
+      });
     }
     start_.code = code;
   }
   start_ = start_from(world_.broadcast(start_text(start_)));
   if (start_.code != kExitDone) return false;
+  plan_ = ParallelPlan::make(start_.layout, world_.size());
   for (const std::string& problem : problems)
     log_error("on ", world_.place().host, ": ", problem);
   if (code == kExitDone && digest_of(job_) != start_.digest) {

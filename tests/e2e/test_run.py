@@ -102,7 +102,7 @@ def case_bad_jobs_end_with_2_and_write_nothing(folder, model):
         "no model": ({**good, "model": str(folder / "nothing")}, "nothing"),
         "no prompts": ({**good, "prompts": str(folder / "none.jsonl")}, "none.jsonl"),
         "layout": ({**good, "parallel": {"dp": 4}}, "dp 4"),
-        "one clip on many ranks": ({**good, "parallel": {"sp": 2}}, "sp"),
+        "one clip on too many ranks": ({**good, "parallel": {"sp": 3}}, "sp 3"),
         "output is a file": ({**good, "output": str(folder / "job.yaml")}, "job.yaml"),
         "output below a file": ({**good, "output": str(folder / "job.yaml" / "x")}, "job.yaml"),
     }

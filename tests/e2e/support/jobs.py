@@ -43,6 +43,7 @@ def write_job(folder, model, count=6, name="job", output="out", rows=None, steps
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = {"job": "generate", "model": str(model), "prompts": str(prompts), "output": str(folder / output),
            "save": list(save), "device": "cpu",
+           "parallel": {"cfg": 1, "sp": 1, "dit_tp": 1},  # a rank a clip, so that any number of ranks makes the same bytes
            "sampling": {"height": 32, "width": 32, "num_frames": 5, "fps": 8, "num_inference_steps": steps,
                         "guidance_scale": 3.0, "max_sequence_length": 16}, **more}
     path = folder / f"{name}.yaml"
