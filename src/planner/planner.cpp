@@ -212,6 +212,12 @@ PlanAnswer Search::answer() {
     for (auto it = found_.begin(); it != found_.end() && it->job_seconds <= limit; ++it) {
       if (depends(*it) < depends(*chosen)) chosen = it;
     }
+    // Clips for every rank: then they share nothing, and have the same bytes on any number of ranks. That is
+    // worth more than an earlier end of the last round.
+    const auto own = std::find_if(found_.begin(), found_.end(), [&](const Candidate& c) {
+      return c.plan.replica() == 1 && c.plan.dp() == question_.world;
+    });
+    if (clips_ >= question_.world && own != found_.end()) chosen = own;
     std::rotate(found_.begin(), chosen, chosen + 1);
     const auto count = static_cast<std::ptrdiff_t>(std::min(question_.most_best, found_.size()));
     answer.best.assign(found_.begin(), found_.begin() + count);
@@ -229,7 +235,10 @@ std::string Search::why(const PlanAnswer& answer) const {
   const Candidate& chosen = answer.best[0];
   std::string text = str("dp ", chosen.plan.dp(), " with ", chosen.plan.replica(),
                          chosen.plan.replica() == 1 ? " rank" : " ranks", " a clip: ");
-  if (answer.best.size() == 1) {
+  if (clips_ >= question_.world && chosen.plan.replica() == 1 && chosen.plan.dp() == question_.world) {
+    text +=
+        "every rank has clips of its own, which share nothing and have the same bytes on any number of ranks";
+  } else if (answer.best.size() == 1) {
     text += "no other layout is possible";
   } else {
     const Candidate& next = answer.best[1];
