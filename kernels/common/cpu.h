@@ -10,6 +10,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/common/number_format.h"
+
 namespace rushes {
 
 #define RUSHES_INLINE inline __attribute__((always_inline))
@@ -115,6 +117,19 @@ RUSHES_INLINE float lane_sum(int64_t count, Value value) {
 /// Rows that are worth a thread of their own.
 inline int64_t rows_a_thread(int64_t dim) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, dim));
+}
+
+/// call(T()) with the number type T of a format.
+template <class Call>
+void with_type_of(NumberFormat format, const Call& call) {
+  switch (format) {
+    case NumberFormat::f32:
+      return call(float());
+    case NumberFormat::bf16:
+      return call(c10::BFloat16());
+    case NumberFormat::f16:
+      return call(c10::Half());
+  }
 }
 
 /// The instruction sets that the ops are compiled for, least first.

@@ -33,14 +33,7 @@ void run(const GatedAddTask& task) {
 }  // namespace
 
 void gated_add_cpu(const GatedAddTask& task) {
-  switch (task.format) {
-    case NumberFormat::f32:
-      return run<float>(task);
-    case NumberFormat::bf16:
-      return run<c10::BFloat16>(task);
-    case NumberFormat::f16:
-      return run<c10::Half>(task);
-  }
+  with_type_of(task.format, [&](auto x) { run<decltype(x)>(task); });
 }
 
 }  // namespace rushes

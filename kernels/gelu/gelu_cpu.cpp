@@ -34,14 +34,7 @@ void run(void* data, int64_t count) {
 }  // namespace
 
 void gelu_tanh_cpu(void* x, int64_t count, NumberFormat format) {
-  switch (format) {
-    case NumberFormat::f32:
-      return run<float>(x, count);
-    case NumberFormat::bf16:
-      return run<c10::BFloat16>(x, count);
-    case NumberFormat::f16:
-      return run<c10::Half>(x, count);
-  }
+  with_type_of(format, [&](auto number) { run<decltype(number)>(x, count); });
 }
 
 }  // namespace rushes

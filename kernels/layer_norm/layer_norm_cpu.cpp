@@ -53,14 +53,7 @@ void run(const LayerNormTask& task) {
 }  // namespace
 
 void layer_norm_cpu(const LayerNormTask& task) {
-  switch (task.format) {
-    case NumberFormat::f32:
-      return run<float>(task);
-    case NumberFormat::bf16:
-      return run<c10::BFloat16>(task);
-    case NumberFormat::f16:
-      return run<c10::Half>(task);
-  }
+  with_type_of(task.format, [&](auto x) { run<decltype(x)>(task); });
 }
 
 }  // namespace rushes

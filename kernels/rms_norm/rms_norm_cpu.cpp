@@ -80,14 +80,7 @@ void run_with_weight(const RmsNormTask& task) {
 }  // namespace
 
 void rms_norm_cpu(const RmsNormTask& task) {
-  switch (task.x_format) {
-    case NumberFormat::f32:
-      return run_with_weight<float>(task);
-    case NumberFormat::bf16:
-      return run_with_weight<c10::BFloat16>(task);
-    case NumberFormat::f16:
-      return run_with_weight<c10::Half>(task);
-  }
+  with_type_of(task.x_format, [&](auto x) { run_with_weight<decltype(x)>(task); });
 }
 
 }  // namespace rushes

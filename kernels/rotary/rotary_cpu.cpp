@@ -47,24 +47,16 @@ template <class T>
 void run(const RotaryTask& task) {
   const CpuLevel level = cpu_level();
   const int64_t numbers_a_token = task.batch * task.heads * task.dim;
-  at::parallel_for(0, task.tokens, std::max<int64_t>(1, 16384 / numbers_a_token),
-                   [&](int64_t begin, int64_t end) {
-                     std::vector<float> factors(static_cast<size_t>(2 * task.dim));
-                     run_best<Tokens<T>>(level, &task, factors.data(), begin, end);
-                   });
+  at::parallel_for(0, task.tokens, rows_a_thread(numbers_a_token), [&](int64_t begin, int64_t end) {
+    std::vector<float> factors(static_cast<size_t>(2 * task.dim));
+    run_best<Tokens<T>>(level, &task, factors.data(), begin, end);
+  });
 }
 
 }  // namespace
 
 void rotary_cpu(const RotaryTask& task) {
-  switch (task.format) {
-    case NumberFormat::f32:
-      return run<float>(task);
-    case NumberFormat::bf16:
-      return run<c10::BFloat16>(task);
-    case NumberFormat::f16:
-      return run<c10::Half>(task);
-  }
+  with_type_of(task.format, [&](auto x) { run<decltype(x)>(task); });
 }
 
 }  // namespace rushes

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "dist/comm.h"
+#include "dist/traffic.h"
 
 namespace rushes {
 namespace {
@@ -265,15 +266,13 @@ int64_t distributed_attention_bytes(int64_t rank, int64_t ulysses, int64_t ring,
   const auto group_tokens = [&](int64_t at) {
     return std::accumulate(all.begin() + at * ulysses, all.begin() + (at + 1) * ulysses, int64_t{0});
   };
-  const int64_t own_tokens = all[static_cast<size_t>(rank)],
-                own_heads = head_shares[static_cast<size_t>(seat)];
-  // There: 3 tensors of own tokens and the others' heads. Back: the others' tokens of own heads.
-  const int64_t trade = 3 * own_tokens * (heads - own_heads) + (group_tokens(place) - own_tokens) * own_heads;
+  const int64_t own_heads = head_shares[static_cast<size_t>(seat)];
+  const int64_t trade = ulysses_bytes({group_tokens(place), heads, dim, bytes, ulysses}, seat);
   // Round: the keys and values of every place but the next one's pass through here.
   int64_t passed = 0;
   for (int64_t step = 0; step + 1 < ring; ++step)
     passed += 2 * group_tokens((place + ring - step) % ring) * own_heads;
-  return batch * dim * bytes * (trade + passed);
+  return batch * (trade + dim * bytes * passed);
 }
 
 }  // namespace rushes

@@ -1,6 +1,6 @@
 #pragma once
-// Which layout a job's clips are made in: every candidate is predicted. Where every rank can have clips of its
-// own, and a rank holds the model, each gets them; else the layout wins that ends the job first.
+// Which layout a job's clips are made in: every candidate is predicted. Where every rank can have clips of
+// its own, and a rank holds the model, each gets them; else the layout wins that ends the job first.
 
 #include <string>
 #include <vector>
