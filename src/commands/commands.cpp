@@ -32,7 +32,7 @@ struct Command {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> list = {
-      {"run", "run JOB [--set a.b=v]... [--fresh] [--retry-failed] [--verify]",
+      {"run", "run JOB [--set a.b=v]... [--fresh] [--retry-failed] [--verify] | --simulate N",
        "makes a job's clips, or those that are left of it", run_command},
       {"plan", "plan JOB [--ranks N] [--device D]", "shows settings, layout and work; loads no weights",
        plan_command},

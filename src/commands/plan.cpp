@@ -5,10 +5,10 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "commands/job_options.h"
 #include "commands/plan_command.h"
 #include "config/value.h"
 #include "dist/world.h"
-#include "jobs/clusters.h"
 #include "planner/report.h"
 
 namespace rushes {
@@ -24,62 +24,25 @@ struct PlanRequest {
 
 cxxopts::Options plan_options() {
   cxxopts::Options options("rushes plan", "Shows what a job would do; loads no weights and writes nothing.");
-  options.positional_help("JOB");
-  options.add_options()                                                                                    //
-      ("job", "job file", cxxopts::value<std::string>(), "JOB")                                            //
-      ("ranks", "ranks to lay out", cxxopts::value<int64_t>()->default_value("1"), "N")                    //
-      ("device", "plan for this device: a name of configs/clusters (h200, cpu, ...), cuda, or a file",     //
-       cxxopts::value<std::string>(), "D")                                                                 //
-      ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v")  //
-      ("help", "show this");
-  options.parse_positional({"job"});
+  add_job_options(options);
+  options.add_options()  //
+      ("ranks", "ranks to lay out", cxxopts::value<int64_t>()->default_value("1"), "N");
+  add_device_option(options);
+  options.add_options()("help", "show this");
   return options;
-}
-
-/// --device: a name of configs/clusters or a file; "cpu" and "cuda" are this machine's.
-Cluster asked_cluster(const std::string& device) {
-  if (device == "cpu") return local_cluster(DeviceKind::cpu);
-  if (device == "cuda") return local_cluster(DeviceKind::cuda);
-  return named_cluster(device);
 }
 
 PlanRequest read_request(const cxxopts::ParseResult& parsed) {
   Problems problems;
   PlanRequest request;
-  for (const auto& word : parsed.unmatched())
-    problems.add("'", word, "': one job file is planned at a time");
-  if (parsed.count("job") == 0) {
-    problems.add("the job file is missing: rushes plan JOB");
-  } else {
-    request.job = parsed["job"].as<std::string>();
-  }
+  request.job = read_job_options(parsed, "plan", "planned", request.overrides, problems);
   request.ranks = parsed["ranks"].as<int64_t>();
   request.overrides.ranks = request.ranks;
   request.overrides.any_layout = true;
   if (request.ranks < 1 || request.ranks > (1 << 20))
     problems.add("--ranks must be a number from 1 to 1048576; found ", request.ranks);
-  // One --set after the other; cxxopts' own lists would split values at commas.
-  for (const auto& option : parsed.arguments()) {
-    if (option.key() != "set") continue;
-    const size_t equals = option.value().find('=');
-    if (equals == std::string::npos || equals == 0) {
-      problems.add("--set ", option.value(), ": must be key=value, like sampling.seed=7");
-    } else {
-      request.overrides.set.emplace_back(option.value().substr(0, equals), option.value().substr(equals + 1));
-    }
-  }
-  if (parsed.count("device") > 0) {
-    request.device = parsed["device"].as<std::string>();
-    try {
-      request.cluster = asked_cluster(request.device);
-      request.overrides.set.emplace_back("device",
-                                         request.cluster->device == DeviceKind::cuda ? "cuda" : "cpu");
-    } catch (const UserError& error) {
-      for (const std::string& problem : error.problems())
-        problems.add(problem);
-    }
-    request.overrides.device_elsewhere = true;
-  }
+  if (parsed.count("device") > 0) request.device = parsed["device"].as<std::string>();
+  request.cluster = read_device_option(parsed, request.overrides, problems);
   problems.throw_if_any();
   return request;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cxxopts.hpp>
 #include <iostream>
 #include <optional>
@@ -5,54 +6,77 @@
 #include "base/env.h"
 #include "base/log.h"
 #include "commands/commands.h"
+#include "commands/job_options.h"
 #include "commands/run_command.h"
 #include "device/torch_error.h"
 #include "dist/mpi/mpi_world.h"
 #include "jobs/run_job.h"
 #include "jobs/signals.h"
+#include "jobs/simulation.h"
 
 namespace rushes {
 namespace {
 
 cxxopts::Options run_options() {
   cxxopts::Options options("rushes run", "Makes a job's clips, or those that are left of it.");
-  options.positional_help("JOB");
-  options.add_options()                                                                                    //
-      ("job", "job file", cxxopts::value<std::string>(), "JOB")                                            //
-      ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v")  //
-      ("fresh", "make every item again; each old output is replaced when its new one is whole")            //
-      ("retry-failed", "try failed items again, however often they were tried")                            //
-      ("verify", "look at every byte of what is there, not only at sizes and times")                       //
-      ("help", "show this");
-  options.parse_positional({"job"});
+  add_job_options(options);
+  options.add_options()                                                                          //
+      ("fresh", "make every item again; each old output is replaced when its new one is whole")  //
+      ("retry-failed", "try failed items again, however often they were tried")                  //
+      ("verify", "look at every byte of what is there, not only at sizes and times")             //
+      ("simulate", "make nothing: show how N replicas would get through the job",
+       cxxopts::value<std::string>(), "N")                                                        //
+      ("with", "of a simulation: deaths=0.1 an hour, stragglers=0.02, ... (may be given again)",  //
+       cxxopts::value<std::string>(), "RULE=NUMBER");
+  add_device_option(options);
+  options.add_options()("help", "show this");
   return options;
 }
 
 RunRequest read_request(const cxxopts::ParseResult& parsed) {
   Problems problems;
   RunRequest request;
-  for (const auto& word : parsed.unmatched())
-    problems.add("'", word, "': one job file is run at a time");
-  if (parsed.count("job") == 0) {
-    problems.add("the job file is missing: rushes run JOB");
-  } else {
-    request.job_file = parsed["job"].as<std::string>();
-  }
-  // One --set after the other; cxxopts' own lists would split values at commas.
-  for (const auto& option : parsed.arguments()) {
-    if (option.key() != "set") continue;
-    const size_t equals = option.value().find('=');
-    if (equals == std::string::npos || equals == 0) {
-      problems.add("--set ", option.value(), ": must be key=value, like sampling.seed=7");
-    } else {
-      request.overrides.set.emplace_back(option.value().substr(0, equals), option.value().substr(equals + 1));
-    }
-  }
+  request.job_file = read_job_options(parsed, "run", "run", request.overrides, problems);
   request.fresh = parsed.count("fresh") > 0;
   request.retry_failed = parsed.count("retry-failed") > 0;
   request.verify = parsed.count("verify") > 0;
+  for (const char* option : {"with", "device"}) {
+    if (parsed.count(option) > 0) problems.add("--", option, " goes with --simulate N");
+  }
   problems.throw_if_any();
   return request;
+}
+
+/// `run JOB --simulate N`: no world, no weights, nothing of the job's output.
+int simulate_in_memory(const cxxopts::ParseResult& parsed, const StopToken& stop) {
+  Problems problems;
+  JobOverrides overrides;
+  SimulationRules rules;
+  overrides.any_layout = true;
+  const std::string file = read_job_options(parsed, "run", "run", overrides, problems);
+  const auto cluster = read_device_option(parsed, overrides, problems);
+  const auto replicas = whole_number(parsed["simulate"].as<std::string>(), "--simulate", problems);
+  rules.replicas = replicas.value_or(1);
+  if (rules.replicas < 1 || rules.replicas > 4096)
+    problems.add("--simulate must be a number of replicas from 1 to 4096; found ", rules.replicas);
+  for (const auto& option : parsed.arguments()) {
+    if (option.key() == "with") set_rule(rules, option.value(), problems);
+  }
+  for (const char* option : {"fresh", "retry-failed", "verify"}) {
+    if (parsed.count(option) > 0) problems.add("--", option, " does not go with --simulate");
+  }
+  problems.throw_if_any();
+  try {
+    return simulate_job(file, overrides, cluster, rules, stop, std::cout);
+  } catch (const StoppedEarly& stopped) {
+    log_error(stopped.what());
+    return kExitStopped;
+  }
+}
+
+bool asks_to_simulate(int argc, char** argv) {
+  return std::any_of(argv, argv + argc,
+                     [](const char* word) { return std::string(word).starts_with("--simulate"); });
 }
 
 LogLevel current_level() {
@@ -98,6 +122,12 @@ int run_command(int argc, char** argv) {
     // Signals count from here on: MPI and LibTorch take a moment to start.
     StopToken stop;
     const SignalStop signals(stop);
+    if (asks_to_simulate(argc, argv)) {
+      const std::string rank = env(EnvVar::pmix_rank);  // one is enough, however many ranks were started
+      if (!rank.empty() && rank != "0") return static_cast<int>(kExitDone);
+      log_setup(0, 1, std::max(current_level(), LogLevel::error));
+      return simulate_in_memory(options.parse(argc, argv), stop);
+    }
     const std::unique_ptr<World> world = make_world();
     log_setup(world->rank(), world->size(), current_level());
     return run_in(*world, options, argc, argv, stop);

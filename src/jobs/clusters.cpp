@@ -99,15 +99,17 @@ Cluster local_cluster(DeviceKind device) {
        "bench --calibrate --device cuda`");
 }
 
+std::string cost_key(const Sampling& s) {
+  return str(s.height, "x", s.width, "x", s.num_frames, " ", s.num_inference_steps, " ", s.guidance_scale > 1,
+             " ", s.max_sequence_length);
+}
+
 std::vector<ClipGroup> clip_groups(const std::vector<Item>& items) {
   std::map<std::string, size_t> index;
   std::vector<ClipGroup> groups;
   for (const Item& item : items) {
-    const Sampling& s = item.sampling;
-    const std::string key = str(s.height, "x", s.width, "x", s.num_frames, " ", s.num_inference_steps, " ",
-                                s.guidance_scale > 1, " ", s.max_sequence_length);
-    const auto [found, is_new] = index.emplace(key, groups.size());
-    if (is_new) groups.push_back({s, 0});
+    const auto [found, is_new] = index.emplace(cost_key(item.sampling), groups.size());
+    if (is_new) groups.push_back({item.sampling, 0});
     ++groups[found->second].count;
   }
   return groups;

@@ -30,6 +30,8 @@ Cluster local_cluster(DeviceKind device);
 /// automatic.
 Parallel chosen_layout(const ResolvedJob& job, int64_t world);
 
+/// The same for clips that cost the same.
+std::string cost_key(const Sampling& sampling);
 /// Clips that cost the same together, in the order of the items.
 std::vector<ClipGroup> clip_groups(const std::vector<Item>& items);
 

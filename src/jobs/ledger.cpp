@@ -87,6 +87,8 @@ LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder
     differ = files_differ(*record, folder.root(), rules.verify);
   }
   LedgerEntry entry = decide(item, record, differ, outputs_of(item.id, job.job), rules);
+  std::error_code error;
+  entry.recorded = record || rules.fresh || std::filesystem::exists(folder.record(item.id), error);
   if (entry.state == ItemState::refused)
     entry.why = join(changed_keys(record->request, request_of(job, item)), "; ");
   return entry;

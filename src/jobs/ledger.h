@@ -23,8 +23,9 @@ struct LedgerRules {
 /// What is known of one item.
 struct LedgerEntry {
   ItemState state = ItemState::todo;
-  int64_t attempts = 0;  // failed tries of this very request, to be counted on
-  std::string why;       // why an item that has a record is to do again, or is refused; "" otherwise
+  int64_t attempts = 0;   // failed tries of this very request, to be counted on
+  std::string why;        // why an item that has a record is to do again, or is refused; "" otherwise
+  bool recorded = false;  // there was a record, whatever it says, or old ones count for nothing (--fresh)
 };
 
 /// The decision for one item. `record`: its record, if there is a usable one. `files_differ`: what of the

@@ -8,6 +8,7 @@
 //   .rushes/deaths/<id>.json     items whose process died while it ran them
 //   .rushes/embeddings/          text embeddings (a cache; may be deleted)
 //   .rushes/fresh.json           a --fresh run that is not through
+//   .rushes/front               how far the walk through the items is: a hint
 //   .rushes/lock folder.json manifest.json restarts.json
 
 #include <filesystem>

@@ -191,7 +191,7 @@ Owner::Owner(fs::path folder, OwnerStatus status, double period)
     const std::lock_guard lock(mutex_);
     write_locked();
   }
-  thread_ = std::thread([this] { beat(); });
+  if (period_ > 0) thread_ = std::thread([this] { beat(); });
 }
 
 Owner::~Owner() {
@@ -200,7 +200,7 @@ Owner::~Owner() {
     ending_ = true;
   }
   wake_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   ::unlink(path_.c_str());
 }
 

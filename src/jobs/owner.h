@@ -60,7 +60,7 @@ std::optional<OwnerStatus> read_owner_status(const std::filesystem::path& file);
 
 /// This process's presence in a folder of owners: makes `<folder>/<token>.json`, rewrites it in place every
 /// `period` seconds from a thread of its own (no new disk space is needed for that), and removes it at the
-/// end. Throws UserError where the file cannot be made.
+/// end; with period 0 only announce() writes it. Throws UserError where the file cannot be made.
 class Owner {
  public:
   Owner(std::filesystem::path folder, OwnerStatus status, double period = 2.0);

@@ -16,6 +16,7 @@
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/progress.h"
+#include "jobs/queue.h"
 
 namespace rushes {
 namespace {
@@ -129,20 +130,18 @@ void check_places(const ResolvedJob& job, const fs::path& root) {
 }  // namespace
 
 std::string start_text(const Start& start) {
-  std::string states;
+  std::string states, recorded;
   nlohmann::json attempts = nlohmann::json::object(), again = nlohmann::json::object();
   for (size_t i = 0; i < start.ledger.size(); ++i) {
     states += static_cast<char>('0' + static_cast<int>(start.ledger[i].state));
+    recorded += start.ledger[i].recorded ? '1' : '0';
     if (start.ledger[i].attempts > 0) attempts[str(i)] = start.ledger[i].attempts;
     if (!start.ledger[i].why.empty()) again[str(i)] = start.ledger[i].why;
   }
-  return nlohmann::json{{"code", start.code},
-                        {"run", start.run},
-                        {"digest", start.digest},
-                        {"states", states},
-                        {"attempts", attempts},
-                        {"again", again},
-                        {"layout", get_fields(parallel_fields(), start.layout)}}
+  return nlohmann::json{{"code", start.code},     {"run", start.run},
+                        {"digest", start.digest}, {"states", states},
+                        {"recorded", recorded},   {"attempts", attempts},
+                        {"again", again},         {"layout", get_fields(parallel_fields(), start.layout)}}
       .dump();
 }
 
@@ -152,9 +151,9 @@ Start start_from(const std::string& text) {
   start.code = json.at("code").get<int>();
   start.run = json.at("run").get<std::string>();
   start.digest = json.at("digest").get<std::string>();
-  for (const char state : json.at("states").get<std::string>()) {
-    start.ledger.push_back({static_cast<ItemState>(state - '0'), 0, {}});
-  }
+  const auto states = json.at("states").get<std::string>(), recorded = json.at("recorded").get<std::string>();
+  for (size_t i = 0; i < states.size(); ++i)
+    start.ledger.push_back({static_cast<ItemState>(states[i] - '0'), 0, {}, recorded.at(i) == '1'});
   const auto& layout = json.at("layout");
   for (const auto& [key, axis] : {std::pair{"dp", &Parallel::dp},
                                   {"cfg", &Parallel::cfg},
@@ -227,6 +226,7 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
     residence->owner.announce([&](OwnerStatus& status) { status.run = start.run; });
   }
   if (start.ledger.empty()) start.ledger = read_ledger(job, folder, rules, warnings);
+  reset_front(folder, WorkOrder(job.items, start.ledger, start.digest), claims);
   warn_some(warnings);
   return start;
 }

@@ -74,6 +74,8 @@ class JobRun {
   std::shared_ptr<CommWatch> watch_ = std::make_shared<CommWatch>();
   Comm replica_;                  // the ranks that make a clip with this one, in host memory
   std::optional<Groups> groups_;  // where a clip has more than one rank
+  std::optional<WorkOrder> order_;
+  SteadyClock clock_;
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
@@ -170,6 +172,7 @@ bool JobRun::begin() {
   });
   rules_ = {start_.run, request_.fresh, request_.retry_failed, /*verify=*/false, job_.job.retries};
   events_.emplace(folder_->events(), world_.rank(), start_.run);
+  order_.emplace(job_.items, start_.ledger, start_.digest);
   start_.code = world_.agree(code);
   if (start_.code != kExitDone) return false;
   const auto count = [&](ItemState state) {
@@ -275,7 +278,7 @@ void JobRun::work() {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
       runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
                                                     publisher, *writer, *events_, embeddings_.get(), stop_,
-                                                    crew, rules_, start_.ledger});
+                                                    crew, rules_, *order_, clock_});
     });
   }
   round(Round::ordinary);

@@ -3,9 +3,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <chrono>
-#include <numeric>
-#include <thread>
+#include <set>
 
 #include "base/log.h"
 #include "base/timer.h"
@@ -15,6 +13,8 @@ namespace rushes {
 namespace {
 
 constexpr int64_t kDeathsTogether = 3;  // from then on an item is made alone, at the end of a run
+constexpr double kShortestNap = 0.05;   // seconds
+constexpr size_t kMostLooks = 64;       // at claims of the living, between two naps
 
 /// After an error on a GPU: does it still answer? An illegal access leaves a device on which every later item
 /// would fail, and none of them would be to blame.
@@ -29,46 +29,13 @@ bool device_works(const at::Device& device) {
 
 }  // namespace
 
-Runner::Runner(RunnerParts parts) : parts_(std::move(parts)) {
-  const auto& items = parts_.job.items;
-  RUSHES_CHECK(parts_.ledger.size() == items.size(), parts_.ledger.size(), " entries, ", items.size(),
-               " items");
-  order_.resize(items.size());
-  std::iota(order_.begin(), order_.end(), size_t{0});
-  std::stable_sort(order_.begin(), order_.end(),
-                   [&](size_t a, size_t b) { return items[a].flops > items[b].flops; });
-  for (const size_t index : order_) {
-    if (parts_.ledger[index].state != ItemState::todo) settled_.insert(index);
-  }
-}
+Runner::Runner(RunnerParts parts)
+    : parts_(std::move(parts)), queue_(parts_.order, parts_.folder, parts_.claims) {}
 
 std::string Runner::work(Round round) {
-  std::vector<size_t> pending;
-  for (const size_t index : order_) {
-    if (settled_.count(index) == 0) pending.push_back(index);
-  }
-  // What processes have died on comes last, so that it holds nothing else up.
-  const auto deaths = parts_.claims.all_deaths();
-  const auto of = [&](size_t index) {
-    const auto found = deaths.find(parts_.job.items[index].id);
-    return found == deaths.end() ? int64_t{0} : found->second;
-  };
-  std::stable_sort(pending.begin(), pending.end(), [&](size_t a, size_t b) { return of(a) < of(b); });
-  double nap = 0.05;
   try {
-    while (!pending.empty() && !must_end()) {
-      const size_t before = pending.size();
-      std::vector<size_t> busy;
-      for (const size_t index : pending) {
-        const Answer answer = must_end() ? Answer::busy : try_item(index, round);
-        if (answer == Answer::settled) settled_.insert(index);
-        if (answer == Answer::busy) busy.push_back(index);
-      }
-      pending = std::move(busy);
-      // What is left is in the hands of others that live.
-      nap = pending.size() < before ? 0.05 : std::min(nap * 1.5, 2.0);
-      if (!pending.empty() && !must_end()) pause(nap);
-    }
+    if (round == Round::ordinary) walk();
+    finish_rest(round);
     parts_.crew.dismiss();
     parts_.writer.drain();
   } catch (const UserError& error) {
@@ -81,17 +48,58 @@ std::string Runner::work(Round round) {
   return trouble_;
 }
 
+void Runner::walk() {
+  while (!must_end()) {
+    const auto index = queue_.next();
+    if (!index) return;
+    const Answer answer = try_item(*index, Round::ordinary, /*walking=*/true);
+    if (answer == Answer::settled) queue_.settle(*index);
+  }
+}
+
+/// What the walk left: items that others have, or had. Looks at a few claims of the living at a time, since
+/// all the ranks that have nothing left to do are looking.
+void Runner::finish_rest(Round round) {
+  std::vector<size_t> pending = queue_.rest();
+  double nap = kShortestNap;
+  size_t next_look = 0;
+  while (!pending.empty() && !must_end()) {
+    const std::vector<std::string> names = parts_.claims.all();
+    const std::set<std::string_view> claimed(names.begin(), names.end());
+    const size_t before = pending.size();
+    std::vector<size_t> busy;
+    for (size_t i = 0; i < before; ++i) {
+      const size_t index = pending[i];
+      const bool look = (i + before - next_look % before) % before < kMostLooks;
+      const Answer answer = must_end() ? Answer::busy : answer_for(index, round, claimed, look);
+      if (answer == Answer::settled) queue_.settle(index);
+      if (answer == Answer::busy) busy.push_back(index);
+    }
+    next_look += kMostLooks;
+    pending = std::move(busy);
+    if (pending.empty() || must_end()) return;
+    // What is left is in the hands of others that live; the more it is, the longer it takes.
+    parts_.clock.sleep(nap, parts_.stop);
+    nap = std::min(nap * 1.5, std::clamp(static_cast<double>(pending.size()) / 20, 2.0, 10.0));
+  }
+}
+
+/// `claimed`: the ids that were claimed a moment ago. `look`: whether the claim's owner lives is asked now.
+Runner::Answer Runner::answer_for(size_t index, Round round, const std::set<std::string_view>& claimed,
+                                  bool look) {
+  const std::string& id = parts_.job.items[index].id;
+  if (claimed.count(id) > 0) {
+    const bool free = look && parts_.claims.free_if_dead(id);
+    return free ? try_item(index, round, /*walking=*/false) : Answer::busy;
+  }
+  return queue_.has_new_record(index) ? Answer::settled : try_item(index, round, /*walking=*/false);
+}
+
 bool Runner::must_end() const {
   return stopped_ || parts_.stop.requested() || !trouble_.empty() || parts_.writer.trouble().has_value();
 }
 
-void Runner::pause(double seconds) const {
-  for (double slept = 0; slept < seconds && !parts_.stop.requested(); slept += 0.05) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-}
-
-Runner::Answer Runner::try_item(size_t index, Round round) {
+Runner::Answer Runner::try_item(size_t index, Round round, bool walking) {
   const Item& item = parts_.job.items[index];
   std::vector<std::string> known;  // a broken record was told of when the run began
   const auto settled = [&](const LedgerEntry& now) {
@@ -99,16 +107,17 @@ Runner::Answer Runner::try_item(size_t index, Round round) {
       log_error("item ", item.id, ": another run has made it from another request meanwhile: ", now.why);
     }
     // Tried by another run since this one began: not again.
-    return now.state != ItemState::todo || now.attempts > parts_.ledger[index].attempts;
+    return now.state != ItemState::todo || now.attempts > parts_.order.ledger()[index].attempts;
   };
   LedgerRules rules = parts_.rules;
-  rules.verify =
-      !parts_.ledger[index].why.empty();  // found damaged when the run began: perhaps by its bytes only
+  rules.verify = !parts_.order.ledger()[index]
+                      .why.empty();  // found damaged when the run began: perhaps by its bytes only
   const auto look = [&] { return look_up(parts_.job, item, parts_.folder, rules, known); };
   if (settled(look())) return Answer::settled;
-  if (!parts_.claims.take(item.id)) {
-    if (!parts_.claims.free_if_dead(item.id) || !parts_.claims.take(item.id)) return Answer::busy;
-  }
+  const bool mine = parts_.claims.take(item.id) ||
+                    (!walking && parts_.claims.free_if_dead(item.id) && parts_.claims.take(item.id));
+  if (walking) queue_.answered(mine);
+  if (!mine) return Answer::busy;
   const LedgerEntry now = look();  // it may have been finished just before the claim
   if (settled(now)) {
     parts_.claims.release(item.id);
@@ -159,6 +168,8 @@ void Runner::make_item(size_t index, int64_t attempts) {
     parts_.claims.release(item.id);
     parts_.events.add("item_stopped", {{"id", item.id}});
     return;
+  } catch (const ProcessDied&) {
+    throw;
   } catch (const UserError& problem) {
     error = problem.what();
   } catch (const InternalError& problem) {

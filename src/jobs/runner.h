@@ -3,12 +3,15 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "jobs/claims.h"
 #include "jobs/crew.h"
 #include "jobs/ledger.h"
 #include "jobs/publisher.h"
+#include "jobs/queue.h"
 #include "jobs/writer.h"
 
 namespace rushes {
@@ -26,8 +29,12 @@ struct RunnerParts {
   const StopToken& stop;
   const Crew& crew;
   LedgerRules rules;
-  std::vector<LedgerEntry> ledger;  // as it was when the run began
+  const WorkOrder& order;
+  const Clock& clock;
 };
+
+/// Thrown by a simulation's pipeline or clock: the process is gone, and nothing of it may be tidied up.
+struct ProcessDied {};
 
 /// Which items a rank takes on.
 enum class Round {
@@ -48,15 +55,16 @@ class Runner {
 
  private:
   enum class Answer { settled, busy, left };  // settled: nothing more to do about it in this round
-  Answer try_item(size_t index, Round round);
+  void walk();
+  void finish_rest(Round round);
+  Answer answer_for(size_t index, Round round, const std::set<std::string_view>& claimed, bool look);
+  Answer try_item(size_t index, Round round, bool walking);
   void make_item(size_t index, int64_t attempts);
   void fail_item(const Item& item, const std::string& error, int64_t attempts);
   bool must_end() const;
-  void pause(double seconds) const;
 
   RunnerParts parts_;
-  std::vector<size_t> order_;  // longest first
-  std::set<size_t> settled_;   // over all rounds
+  Queue queue_;
   std::string trouble_;
   bool stopped_ = false;  // a clip was given up, since this rank or another of its replica is to stop
 };

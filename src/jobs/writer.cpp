@@ -6,7 +6,9 @@
 namespace rushes {
 
 Writer::Writer(Publisher& publisher, Owner& owner, const OutputFolder& folder, size_t waiting)
-    : publisher_(publisher), owner_(owner), folder_(folder), waiting_(waiting), thread_([this] { work(); }) {}
+    : publisher_(publisher), owner_(owner), folder_(folder), waiting_(waiting) {
+  if (waiting_ > 0) thread_ = std::thread([this] { work(); });
+}
 
 Writer::~Writer() {
   {
@@ -14,11 +16,15 @@ Writer::~Writer() {
     ending_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Writer::submit(Delivery delivery) {
   std::unique_lock lock(mutex_);
+  if (waiting_ == 0) {
+    queue_.push_back(std::move(delivery));
+    return take(lock);
+  }
   changed_.wait(lock, [this] { return queue_.size() < waiting_ || trouble_ || bug_; });
   if (trouble_ || bug_) return;
   queue_.push_back(std::move(delivery));
@@ -45,28 +51,33 @@ void Writer::work() {
   while (true) {
     changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    Delivery delivery = std::move(queue_.front());
-    queue_.pop_front();
-    if (trouble_ || bug_) continue;
-    busy_ = true;
-    changed_.notify_all();
-    lock.unlock();
-    std::optional<std::string> trouble;
-    std::exception_ptr bug;
-    try {
-      write(delivery);
-    } catch (const UserError& error) {
-      trouble = error.what();
-    } catch (...) {
-      bug = std::current_exception();
-    }
-    delivery = {};  // frees the clip before waiting
-    lock.lock();
-    busy_ = false;
-    if (trouble) trouble_ = std::move(trouble);
-    if (bug) bug_ = bug;
-    changed_.notify_all();
+    take(lock);
   }
+}
+
+/// Writes the first of the queue.
+void Writer::take(std::unique_lock<std::mutex>& lock) {
+  Delivery delivery = std::move(queue_.front());
+  queue_.pop_front();
+  if (trouble_ || bug_) return;
+  busy_ = true;
+  changed_.notify_all();
+  lock.unlock();
+  std::optional<std::string> trouble;
+  std::exception_ptr bug;
+  try {
+    write(delivery);
+  } catch (const UserError& error) {
+    trouble = error.what();
+  } catch (...) {
+    bug = std::current_exception();
+  }
+  delivery = {};  // frees the clip before waiting
+  lock.lock();
+  busy_ = false;
+  if (trouble) trouble_ = std::move(trouble);
+  if (bug) bug_ = bug;
+  changed_.notify_all();
 }
 
 void Writer::write(const Delivery& delivery) {

@@ -15,7 +15,8 @@ namespace rushes {
 
 class Writer {
  public:
-  /// At most `waiting` clips wait behind the one being written. All three must outlive the writer.
+  /// At most `waiting` clips wait behind the one being written; with 0 there is no thread, and submit()
+  /// returns when its clip is written. All three must outlive the writer.
   Writer(Publisher& publisher, Owner& owner, const OutputFolder& folder, size_t waiting = 2);
   ~Writer();
   Writer(const Writer&) = delete;
@@ -32,6 +33,7 @@ class Writer {
 
  private:
   void work();
+  void take(std::unique_lock<std::mutex>& lock);
   void write(const Delivery& delivery);
 
   Publisher& publisher_;

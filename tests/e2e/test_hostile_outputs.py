@@ -98,10 +98,10 @@ def case_records_do_not_write_to_the_terminal(folder, model):
 
 
 HIDDEN = (".rushes/folder.json", ".rushes/manifest.json", ".rushes/restarts.json", ".rushes/fresh.json",
-          ".rushes/deaths/clip-0.json", "events.jsonl")
+          ".rushes/deaths/clip-0.json", ".rushes/front", "events.jsonl")
 STATUS, RUN, MAKE = ["status", "out"], ["run", "job.yaml"], ["run", "job.yaml", "--fresh"]
 # Who reads each of them.
-READERS = dict(zip(HIDDEN, (RUN, STATUS, RUN, STATUS, MAKE, STATUS)))
+READERS = dict(zip(HIDDEN, (RUN, STATUS, RUN, STATUS, MAKE, MAKE, STATUS)))
 
 
 def spoilt():

@@ -8,7 +8,7 @@ from .jobs import expect
 
 KINDS = ("videos", "latents", "frames")
 # What may stay in .rushes after a clean end.
-KEPT = {"lock", "folder.json", "manifest.json", "restarts.json", "claims", "owners", "work", "deaths", "embeddings"}
+KEPT = {"lock", "front", "folder.json", "manifest.json", "restarts.json", "claims", "owners", "work", "deaths", "embeddings"}
 
 
 def digests(output):

@@ -60,8 +60,11 @@ struct Rank {
   std::string go(Round round = Round::ordinary) {
     std::vector<std::string> warnings;
     if (!runner) {
+      ledger = read_ledger(job, folder, rules, warnings);
+      order.emplace(job.items, ledger, "digest");
+      reset_front(folder, *order, claims);
       runner.emplace(RunnerParts{job, pipeline, folder, claims, owner, publisher, writer, events, nullptr,
-                                 stop, crew, rules, read_ledger(job, folder, rules, warnings)});
+                                 stop, crew, rules, *order, clock});
     }
     return runner->work(round);
   }
@@ -87,6 +90,9 @@ struct Rank {
   std::unique_ptr<World> world = make_single_world();
   Crew crew{lone, patience, *world};
   LedgerRules rules;
+  SteadyClock clock;
+  std::vector<LedgerEntry> ledger;
+  std::optional<WorkOrder> order;
   std::optional<Runner> runner;
 };
 
@@ -208,19 +214,11 @@ TEST_CASE("--fresh makes everything again, and old outputs of another request go
   {
     Rank refused(temporary.path(), changed, "run-2");
     CHECK_THROWS_AS(refused.go(), UserError);
-    Runner runner(RunnerParts{changed,
-                              refused.pipeline,
-                              refused.folder,
-                              refused.claims,
-                              refused.owner,
-                              refused.publisher,
-                              refused.writer,
-                              refused.events,
-                              nullptr,
-                              refused.stop,
-                              refused.crew,
-                              refused.rules,
-                              {LedgerEntry{}}});
+    const std::vector<LedgerEntry> nothing(1);
+    const WorkOrder order(changed.items, nothing, "digest");
+    Runner runner(RunnerParts{changed, refused.pipeline, refused.folder, refused.claims, refused.owner,
+                              refused.publisher, refused.writer, refused.events, nullptr, refused.stop,
+                              refused.crew, refused.rules, order, refused.clock});
     runner.work(Round::ordinary);
     CHECK(refused.pipeline.prompts.empty());  // nor where the other request came in between
   }
@@ -274,7 +272,7 @@ TEST_CASE("an item that crashes its process is given up after retries + 1 deaths
   CHECK(!record.done);
   CHECK(record.attempts == 3);
   CHECK_THAT(record.error, Contains("died 3 times") && Contains("by SIGSEGV") && Contains("'denoising'"));
-  CHECK(files_below(temporary.path() / ".rushes") == std::vector<std::string>{"lock"});
+  CHECK(files_below(temporary.path() / ".rushes") == std::vector<std::string>{"front", "lock"});
 }
 
 TEST_CASE("an item whose process is killed from outside never fails for it; others go first") {

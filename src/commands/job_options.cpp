@@ -1,0 +1,56 @@
+#include "commands/job_options.h"
+
+namespace rushes {
+
+void add_job_options(cxxopts::Options& options) {
+  options.positional_help("JOB");
+  options.add_options()                                          //
+      ("job", "job file", cxxopts::value<std::string>(), "JOB")  //
+      ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v");
+  options.parse_positional({"job"});
+}
+
+void add_device_option(cxxopts::Options& options) {
+  options.add_options()  //
+      ("device", "plan for this device: a name of configs/clusters (h200, cpu, ...), cuda, or a file",
+       cxxopts::value<std::string>(), "D");
+}
+
+std::string read_job_options(const cxxopts::ParseResult& parsed, const std::string& command,
+                             const std::string& done, JobOverrides& overrides, Problems& problems) {
+  for (const auto& word : parsed.unmatched())
+    problems.add("'", word, "': one job file is ", done, " at a time");
+  // One --set after the other; cxxopts' own lists would split values at commas.
+  for (const auto& option : parsed.arguments()) {
+    if (option.key() != "set") continue;
+    const size_t equals = option.value().find('=');
+    if (equals == std::string::npos || equals == 0) {
+      problems.add("--set ", option.value(), ": must be key=value, like sampling.seed=7");
+    } else {
+      overrides.set.emplace_back(option.value().substr(0, equals), option.value().substr(equals + 1));
+    }
+  }
+  if (parsed.count("job") > 0) return parsed["job"].as<std::string>();
+  problems.add("the job file is missing: rushes ", command, " JOB");
+  return {};
+}
+
+std::optional<Cluster> read_device_option(const cxxopts::ParseResult& parsed, JobOverrides& overrides,
+                                          Problems& problems) {
+  if (parsed.count("device") == 0) return std::nullopt;
+  overrides.device_elsewhere = true;
+  try {
+    const std::string device = parsed["device"].as<std::string>();
+    const Cluster cluster = device == "cpu"    ? local_cluster(DeviceKind::cpu)
+                            : device == "cuda" ? local_cluster(DeviceKind::cuda)
+                                               : named_cluster(device);
+    overrides.set.emplace_back("device", cluster.device == DeviceKind::cuda ? "cuda" : "cpu");
+    return cluster;
+  } catch (const UserError& error) {
+    for (const std::string& problem : error.problems())
+      problems.add(problem);
+    return std::nullopt;
+  }
+}
+
+}  // namespace rushes
