@@ -24,11 +24,13 @@ std::vector<char32_t> characters(std::string_view text) {
   return result;
 }
 
-// Replacements of replacements could fill any memory.
-constexpr size_t kMostBytes = size_t{64} << 20;
+// Replacements of replacements could fill any memory. No real tokenizer makes a text many times as long.
+constexpr size_t kMostGrowth = 32;
+constexpr size_t kAlwaysAllowed = size_t{1} << 20;  // bytes
 
-void check_growth(size_t bytes) {
-  if (bytes > kMostBytes) fail("the tokenizer's normalizers make more than ", kMostBytes, " bytes of a text");
+void check_growth(size_t bytes, const NormalizedText& text) {
+  if (bytes <= text.most_bytes) return;
+  fail("the tokenizer's normalizers make more than ", text.most_bytes, " bytes of a text");
 }
 
 // ---- Precompiled
@@ -48,13 +50,14 @@ void note_replacement(std::vector<Change>& changes, std::string_view from, std::
 /// Tells `replaced(from, to)` and `kept(character)` in the order of the text. A grapheme of less than six
 /// bytes is looked up whole first, then each of its characters: the reference's rule.
 template <class Replaced, class Kept>
-void walk_charsmap(const Charsmap& map, std::string_view text, Replaced replaced, Kept kept) {
+void walk_charsmap(const Charsmap& map, const NormalizedText& whole_text, Replaced replaced, Kept kept) {
+  const std::string_view text = whole_text.text;
   size_t grown = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = grapheme_end(text, at);
     if (end - at < 6) {
       if (const auto whole = map.replacement(text.substr(at, end - at))) {
-        check_growth(grown += whole->size());
+        check_growth(grown += whole->size(), whole_text);
         replaced(text.substr(at, end - at), *whole);
         at = end;
         continue;
@@ -63,7 +66,7 @@ void walk_charsmap(const Charsmap& map, std::string_view text, Replaced replaced
     while (at < end) {
       const std::string_view part = text.substr(at, utf8_length(text[at]));
       if (const auto one = map.replacement(part)) {
-        check_growth(grown += one->size());
+        check_growth(grown += one->size(), whole_text);
         replaced(part, *one);
       } else {
         kept(part);
@@ -78,7 +81,7 @@ void apply_charsmap(const Charsmap& map, NormalizedText& text) {
     std::string out;
     out.reserve(text.text.size());
     walk_charsmap(
-        map, text.text, [&](std::string_view, std::string_view to) { out += to; },
+        map, text, [&](std::string_view, std::string_view to) { out += to; },
         [&](std::string_view part) { out += part; });
     text.text = std::move(out);
     return;
@@ -86,7 +89,7 @@ void apply_charsmap(const Charsmap& map, NormalizedText& text) {
   std::vector<Change> changes;
   bool changed = false;
   walk_charsmap(
-      map, text.text,
+      map, text,
       [&](std::string_view from, std::string_view to) {
         note_replacement(changes, from, to);
         changed = true;
@@ -194,7 +197,7 @@ void apply_replace(const Pattern& pattern, const std::string& content, Normalize
     }
     keep_until(at);
     out += content;
-    check_growth(out.size());
+    check_growth(out.size(), text);
     // New characters share the origin of the last one that they replace.
     if (text.has_origin()) origin.insert(origin.end(), content.size(), text.origin[at + length - 1]);
     at = kept = at + length;
@@ -303,7 +306,9 @@ void parse_into(const json& description, const std::string& where, int depth,
 }  // namespace
 
 NormalizedText::NormalizedText(std::string_view piece, size_t start, bool with_origin)
-    : text(piece), begin(static_cast<uint32_t>(start)) {
+    : text(piece),
+      begin(static_cast<uint32_t>(start)),
+      most_bytes(kAlwaysAllowed + kMostGrowth * piece.size()) {
   if (!with_origin) return;
   origin.resize(piece.size());
   size_t character = 0;
@@ -317,6 +322,7 @@ NormalizedText NormalizedText::slice(size_t from, size_t to) const {
   NormalizedText result;
   result.text = text.substr(from, to - from);
   result.begin = begin;
+  result.most_bytes = most_bytes;
   if (has_origin() && from < to) {
     result.origin.assign(origin.begin() + static_cast<std::ptrdiff_t>(from),
                          origin.begin() + static_cast<std::ptrdiff_t>(to));

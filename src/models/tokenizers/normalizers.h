@@ -20,6 +20,8 @@ struct NormalizedText {
   std::vector<uint32_t> origin;
   /// Where in the whole prompt this piece began when it was last cut out.
   uint32_t begin = 0;
+  /// What normalizers may make of it at the most; more is a UserError.
+  size_t most_bytes = size_t{64} << 20;
 
   NormalizedText() = default;
   /// A piece of the prompt that begins at `start`.
