@@ -70,15 +70,15 @@ at::Tensor linear_sums(const at::Tensor& x, const LinearWeight& weight) {
   check(x, weight, {});
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.out();
+  if (x.numel() == 0) return at::zeros(shape, x.options().dtype(at::kFloat));
   const at::Tensor rows = x.reshape({-1, weight.in()});
   if (weight.panels().defined()) {
     at::Tensor sums = at::empty(shape, x.options().dtype(at::kFloat));
-    if (sums.numel() == 0) return sums;
     at::Tensor flat = sums.view({-1, weight.out()});
     linear_panels(rows, weight.panels(), {}, flat, Epilogue::none);
     return sums;
   }
-  if (x.is_cuda() && rows.numel() > 0) return at::mm(rows, weight.plain().t(), at::kFloat).view(shape);
+  if (x.is_cuda()) return at::mm(rows, weight.plain().t(), at::kFloat).view(shape);
   return linear(x.to(at::kFloat), LinearWeight(weight.plain().to(at::kFloat)), {});
 }
 

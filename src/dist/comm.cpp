@@ -76,19 +76,23 @@ at::Tensor Comm::sum_of_parts(const std::vector<at::Tensor>& parts) const {
 }
 
 void Comm::all_reduce_(at::Tensor& x) const {
-  if (alone() || x.numel() == 0) return;
+  if (!alone()) x.copy_(all_reduce(x, x.scalar_type()));
+}
+
+at::Tensor Comm::all_reduce(const at::Tensor& x, at::ScalarType dtype) const {
+  if (alone() || x.numel() == 0) return x.to(dtype);
   const at::ScalarType wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor flat = x.reshape({-1}).to(wide).contiguous();
   at::Tensor sum;
   if (flat.numel() <= kSmallSum) {
     const std::vector<int64_t> rows(static_cast<size_t>(size()), 1);
     const at::Tensor all = all_gather(flat.unsqueeze(0), 0, rows);
-    sum = sum_of_parts(all.unbind(0)).to(x.scalar_type());
+    sum = sum_of_parts(all.unbind(0)).to(dtype);
   } else {
     const std::vector<int64_t> sizes = even_sizes(flat.numel(), size());
-    sum = all_gather(reduce_scatter(flat, 0, sizes).to(x.scalar_type()), 0, sizes);
+    sum = all_gather(reduce_scatter(flat, 0, sizes).to(dtype), 0, sizes);
   }
-  x.copy_(sum.view(x.sizes()));
+  return sum.view(x.sizes());
 }
 
 at::Tensor Comm::reduce_scatter(const at::Tensor& x, int64_t dim, at::IntArrayRef sizes) const {

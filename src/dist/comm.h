@@ -34,6 +34,8 @@ class Comm {
 
   /// The sum over ranks, in x's place. x: the same shape and dtype everywhere, any strides.
   void all_reduce_(at::Tensor& x) const;
+  /// The sum over ranks, rounded to `dtype` where it is made, so that no wider numbers are sent round.
+  at::Tensor all_reduce(const at::Tensor& x, at::ScalarType dtype) const;
   /// The ranks' tensors one after another along `dim`. sizes[r]: rank r's extent there; all else is the same.
   at::Tensor all_gather(const at::Tensor& x, int64_t dim, at::IntArrayRef sizes) const;
   /// Rank r gets the r-th part (of sizes[r]) along `dim` of the sum over ranks.

@@ -44,9 +44,9 @@ at::Tensor RowLinear::forward(const at::Tensor& x) const {
   const at::Tensor own = x.to(weight_.dtype());
   if (!shared(group_)) return linear(own, weight_, bias_);
   at::Tensor sum = linear_sums(own, weight_);
-  group_->all_reduce_(sum);
-  if (bias_.defined()) sum.add_(bias_);
-  return sum.to(weight_.dtype());
+  // In the sum before it is rounded, and so on one rank alone.
+  if (bias_.defined() && group_->rank() == 0) sum.add_(bias_);
+  return group_->all_reduce(sum, weight_.dtype());
 }
 
 VocabEmbedding::VocabEmbedding(TensorLoader& loader, const std::string& name, int64_t count, int64_t dim)

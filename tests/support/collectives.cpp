@@ -40,6 +40,12 @@ std::string check_collectives(const Comm& comm, at::Device device) {
       if (!at::equal(x, sum_in_order(parts))) return str("all_reduce of ", size, " ", toString(dtype));
     }
   }
+  for (const int64_t size : {0, 7, 5000}) {
+    const auto parts = everyone([&](int r) { return of_rank(r, {size, 3}, at::kFloat, device); });
+    const at::Tensor sum = comm.all_reduce(parts[static_cast<size_t>(me)], at::kBFloat16);
+    if (!at::equal(sum, sum_in_order(parts).to(at::kBFloat16)))
+      return str("all_reduce to bfloat16 of ", size);
+  }
   {
     at::Tensor wide = of_rank(me, {6, 3000}, at::kFloat, device), view = wide.narrow(1, 1, 2500);
     comm.all_reduce_(view);

@@ -12,7 +12,7 @@ namespace rushes::test {
 void run_ranks(int count, const std::function<void(const Comm& world)>& body,
                const std::shared_ptr<CommWatch>& watch) {
   std::vector<std::unique_ptr<Transport>> transports = make_local_transports(count, watch);
-  std::vector<std::exception_ptr> thrown(static_cast<size_t>(count));
+  std::vector<std::exception_ptr> thrown(static_cast<size_t>(count)), late(static_cast<size_t>(count));
   std::vector<std::thread> threads;
   for (size_t rank = 0; rank < transports.size(); ++rank) {
     threads.emplace_back([&, rank] {
@@ -21,6 +21,8 @@ void run_ranks(int count, const std::function<void(const Comm& world)>& body,
         const c10::InferenceMode no_autograd;
         const Comm world(std::move(transports[rank]), "world");
         body(world);
+      } catch (const CommTimeout&) {
+        late[rank] = std::current_exception();
       } catch (...) {
         thrown[rank] = std::current_exception();
       }
@@ -28,8 +30,11 @@ void run_ranks(int count, const std::function<void(const Comm& world)>& body,
   }
   for (std::thread& thread : threads)
     thread.join();
-  for (const std::exception_ptr& error : thrown) {
-    if (error) std::rethrow_exception(error);
+  // What went wrong on one rank before who waited for it.
+  for (const auto& errors : {thrown, late}) {
+    for (const std::exception_ptr& error : errors) {
+      if (error) std::rethrow_exception(error);
+    }
   }
 }
 
