@@ -1,5 +1,10 @@
 #include "base/virtual_time.h"
 
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+
 namespace rushes {
 
 void VirtualTime::wait_turn(std::unique_lock<std::mutex>& lock, double time) {
@@ -31,9 +36,11 @@ void VirtualTime::run(const std::vector<std::function<void()>>& functions) {
   std::condition_variable changed;
   size_t arrived = 0;
   now_ = 0;
+  cancelled_ = false;
+  std::string refused;
   for (const auto& function : functions) {
     std::unique_lock lock(mutex_);
-    threads.emplace_back([&, this] {
+    const auto body = [&, this] {
       {
         std::unique_lock begin(mutex_);
         // Not yet wait_turn(): nobody has the turn until all are there.
@@ -45,14 +52,21 @@ void VirtualTime::run(const std::vector<std::function<void()>>& functions) {
         wake.wait(begin, [&] { return woken; });
       }
       try {
-        function();
+        if (!cancelled_) function();
       } catch (...) {
         const std::lock_guard failed(mutex_);
         if (!error) error = std::current_exception();
       }
       const std::lock_guard end(mutex_);
       wake_next();
-    });
+    };
+    try {
+      threads.emplace_back(body);
+    } catch (const std::system_error& problem) {
+      refused = problem.what();
+      cancelled_ = true;
+      break;
+    }
     const size_t here = threads.size();
     changed.wait(lock, [&] { return arrived == here; });
   }
@@ -62,6 +76,8 @@ void VirtualTime::run(const std::vector<std::function<void()>>& functions) {
   }
   for (std::thread& thread : threads)
     thread.join();
+  if (cancelled_)
+    fail("cannot start ", functions.size(), " threads (", refused, "): take fewer, or raise ulimit -u");
   if (error) std::rethrow_exception(error);
 }
 

@@ -16,7 +16,8 @@ namespace rushes {
 class VirtualTime {
  public:
   /// Runs each of the functions on a thread of its own, from time 0 on, and returns when all have. The first
-  /// error that one of them throws is thrown here, when the others are through.
+  /// error that one of them throws is thrown here, when the others are through. Throws UserError where the
+  /// machine gives so many threads to no process; then no function has run.
   void run(const std::vector<std::function<void()>>& functions);
 
   /// Seconds; for a thread of run().
@@ -41,6 +42,7 @@ class VirtualTime {
   std::priority_queue<Waiter> waiting_;
   uint64_t count_ = 0;
   double now_ = 0;
+  bool cancelled_ = false;  // before anybody had the turn
 };
 
 }  // namespace rushes

@@ -55,7 +55,7 @@ int simulate_in_memory(const cxxopts::ParseResult& parsed, const StopToken& stop
   overrides.any_layout = true;
   const std::string file = read_job_options(parsed, "run", "run", overrides, problems);
   const auto cluster = read_device_option(parsed, overrides, problems);
-  const auto replicas = whole_number(parsed["simulate"].as<std::string>(), "--simulate", problems);
+  const auto replicas = whole_number(parsed["simulate"].as<std::string>(), "simulate", problems);
   rules.replicas = replicas.value_or(1);
   if (rules.replicas < 1 || rules.replicas > 4096)
     problems.add("--simulate must be a number of replicas from 1 to 4096; found ", rules.replicas);

@@ -80,6 +80,7 @@ Queue::Queue(const WorkOrder& order, const OutputFolder& folder, const Claims& c
       claims_(claims),
       front_(folder, order.digest()),
       settled_(order.size(), false),
+      believed_(order.size(), false),
       deadly_(order.size(), false) {
   for (size_t index = 0; index < order.size(); ++index)
     settled_[index] = order.ledger()[index].state != ItemState::todo;
@@ -106,28 +107,39 @@ void Queue::answered(bool taken) {
   if (taken && front_.read() < place_) front_.write(place_);
 }
 
-bool Queue::has_new_record(size_t index) const {
-  return !order_.ledger()[index].recorded &&
-         ::access(folder_.record(order_.items()[index].id).c_str(), F_OK) == 0;
+bool Queue::believe(size_t index) {
+  if (!many_ || order_.ledger()[index].recorded) return false;
+  believed_[index] = ::access(folder_.record(order_.items()[index].id).c_str(), F_OK) == 0;
+  return believed_[index];
+}
+
+std::vector<size_t> Queue::doubted(size_t first, size_t count) {
+  std::vector<size_t> mine;
+  for (size_t place = first; place < order_.size(); place += count) {
+    const size_t index = order_.item(place);
+    if (believed_[index] && !settled_[index]) mine.push_back(index);
+    believed_[index] = false;
+  }
+  return mine;
 }
 
 std::vector<size_t> Queue::rest() {
-  const auto open = [&] { return std::count(settled_.begin(), settled_.end(), false); };
-  DIR* records =
-      static_cast<size_t>(open()) > kFewItems ? ::opendir((folder_.root() / "items").c_str()) : nullptr;
+  many_ = static_cast<size_t>(std::count(settled_.begin(), settled_.end(), false)) > kFewItems;
+  DIR* records = many_ ? ::opendir((folder_.root() / "items").c_str()) : nullptr;
   if (records != nullptr) {
     // A fixed view of the folder: an item that is finished meanwhile is asked for by name.
     while (const dirent* entry = ::readdir(records)) {
       const std::string_view name(entry->d_name);
       if (!name.ends_with(".json")) continue;
       const auto index = order_.find(name.substr(0, name.size() - 5));
-      if (index && !order_.ledger()[*index].recorded) settled_[*index] = true;
+      if (index && !settled_[*index] && !order_.ledger()[*index].recorded) believed_[*index] = true;
     }
     ::closedir(records);
   }
   std::vector<size_t> rest;
   for (size_t place = 0; place < order_.size(); ++place) {
-    if (!settled_[order_.item(place)]) rest.push_back(order_.item(place));
+    const size_t index = order_.item(place);
+    if (!settled_[index] && !believed_[index]) rest.push_back(index);
   }
   const auto deaths = claims_.all_deaths();
   const auto of = [&](size_t index) {

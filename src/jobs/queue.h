@@ -70,21 +70,27 @@ class Queue {
   void settle(size_t index) { settled_[index] = true; }
 
   /// Everything that is not settled as far as this rank can see, in the order of the walk, what processes
-  /// have died on last.
+  /// have died on last. Where that is much, items that had no record when the run began and have one now are
+  /// believed to be settled without a look into it.
   std::vector<size_t> rest();
-  /// Was an item without a record when the run began, and has it got one now? Then it is settled.
-  bool has_new_record(size_t index) const;
+  /// Believes an item of rest() to be settled if it has got a record meanwhile.
+  bool believe(size_t index);
+  /// Every `count`-th of the items that were believed, from the `first` on, which this rank is to look at: so
+  /// each record is read once, by one of `count` ranks. They are believed no more.
+  std::vector<size_t> doubted(size_t first, size_t count);
 
  private:
   const WorkOrder& order_;
   OutputFolder folder_;
   const Claims& claims_;
   Front front_;
-  std::vector<bool> settled_;  // by index
-  std::vector<bool> deadly_;   // by index: processes had died on it when the walk began
-  size_t place_ = 0;           // the next of the walk
-  size_t others_ = 0;          // items in a row that were somebody else's
+  std::vector<bool> settled_;   // by index
+  std::vector<bool> believed_;  // by index: has a record that nobody of this run has read
+  std::vector<bool> deadly_;    // by index: processes had died on it when the walk began
+  size_t place_ = 0;            // the next of the walk
+  size_t others_ = 0;           // items in a row that were somebody else's
   bool walking_ = false;
+  bool many_ = false;  // rest() was much
 };
 
 }  // namespace rushes

@@ -276,9 +276,12 @@ void JobRun::work() {
   if (pipeline_ && !follows) {
     code = guarded([&] {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
-      runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
-                                                    publisher, *writer, *events_, embeddings_.get(), stop_,
-                                                    crew, rules_, *order_, clock_});
+      runner = std::make_unique<Runner>(
+          RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner, publisher, *writer, *events_,
+                      embeddings_.get(), stop_, crew, rules_, *order_, clock_,
+                      static_cast<size_t>(std::max<int64_t>(
+                          0, groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()))),
+                      static_cast<size_t>(plan_->dp())});
     });
   }
   round(Round::ordinary);

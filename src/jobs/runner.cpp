@@ -57,10 +57,16 @@ void Runner::walk() {
   }
 }
 
-/// What the walk left: items that others have, or had. Looks at a few claims of the living at a time, since
-/// all the ranks that have nothing left to do are looking.
+/// What the walk left: items that others have, or had; then a look at this rank's share of the records that
+/// came meanwhile, which may be of another request or of fewer outputs.
 void Runner::finish_rest(Round round) {
-  std::vector<size_t> pending = queue_.rest();
+  finish(queue_.rest(), round, /*believing=*/true);
+  finish(queue_.doubted(parts_.leader, parts_.leaders), round, /*believing=*/false);
+}
+
+/// Looks at a few claims of the living at a time, since all the ranks that have nothing left to do are
+/// looking.
+void Runner::finish(std::vector<size_t> pending, Round round, bool believing) {
   double nap = kShortestNap;
   size_t next_look = 0;
   while (!pending.empty() && !must_end()) {
@@ -77,6 +83,8 @@ void Runner::finish_rest(Round round) {
     }
     next_look += kMostLooks;
     pending = std::move(busy);
+    // What others have finished meanwhile waits for the look at records.
+    std::erase_if(pending, [&](size_t index) { return believing && queue_.believe(index); });
     if (pending.empty() || must_end()) return;
     // What is left is in the hands of others that live; the more it is, the longer it takes.
     parts_.clock.sleep(nap, parts_.stop);
@@ -88,11 +96,8 @@ void Runner::finish_rest(Round round) {
 Runner::Answer Runner::answer_for(size_t index, Round round, const std::set<std::string_view>& claimed,
                                   bool look) {
   const std::string& id = parts_.job.items[index].id;
-  if (claimed.count(id) > 0) {
-    const bool free = look && parts_.claims.free_if_dead(id);
-    return free ? try_item(index, round, /*walking=*/false) : Answer::busy;
-  }
-  return queue_.has_new_record(index) ? Answer::settled : try_item(index, round, /*walking=*/false);
+  const bool free = claimed.count(id) == 0 || (look && parts_.claims.free_if_dead(id));
+  return free ? try_item(index, round, /*walking=*/false) : Answer::busy;
 }
 
 bool Runner::must_end() const {

@@ -31,6 +31,7 @@ struct RunnerParts {
   LedgerRules rules;
   const WorkOrder& order;
   const Clock& clock;
+  size_t leader = 0, leaders = 1;  // this one of those that share the work at the end
 };
 
 /// Thrown by a simulation's pipeline or clock: the process is gone, and nothing of it may be tidied up.
@@ -57,6 +58,7 @@ class Runner {
   enum class Answer { settled, busy, left };  // settled: nothing more to do about it in this round
   void walk();
   void finish_rest(Round round);
+  void finish(std::vector<size_t> pending, Round round, bool believing);
   Answer answer_for(size_t index, Round round, const std::set<std::string_view>& claimed, bool look);
   Answer try_item(size_t index, Round round, bool walking);
   void make_item(size_t index, int64_t attempts);

@@ -1,5 +1,6 @@
 #include "jobs/simulation.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,9 +28,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kBeatSeconds = 10;  // of a simulated heartbeat; an OwnerWatch's patience is three of them
+constexpr double kMostDeathsAClip = 5;
+constexpr double kItemBytes = 16384;  // of a folder: a record and events
+constexpr double kBeatSeconds = 10;   // of a simulated heartbeat; an OwnerWatch's patience is three of them
 
 using Random = std::mt19937_64;
+
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * (std::isfinite(share) ? share : 1));
+  return text;
+}
+
+/// "0.73 s", "12.4 min", "5.21 h"
+std::string span(double seconds) {
+  char text[32];
+  const bool minutes = seconds >= 60, hours = seconds >= 2 * 3600;
+  std::snprintf(text, sizeof text,
+                hours     ? "%.2f h"
+                : minutes ? "%.1f min"
+                          : "%.2f s",
+                seconds / (hours     ? 3600
+                           : minutes ? 60
+                                     : 1));
+  return text;
+}
 
 struct Rule {
   const char* name;
@@ -45,7 +68,7 @@ constexpr Rule kRules[] = {
     {"failing", &SimulationRules::failing, 0, 1},
 };
 
-enum class Doing { clip, lost_clip, loading, down, idle };
+enum class Doing { clip, failing_clip, lost_clip, loading, down, idle };
 
 /// What the replicas did, written down by whoever has the turn.
 struct Books {
@@ -53,14 +76,16 @@ struct Books {
     Doing doing;
     size_t replica;
     double begin, end;
+    size_t item;  // of a clip's
   };
   std::vector<bool> failing;     // items that cannot be made
+  std::vector<double> seconds;   // of each item on a replica that is not slow
   std::vector<double> slowness;  // of each replica
   std::vector<Entry> entries;
   int64_t deaths = 0;
 
-  void add(Doing doing, size_t replica, double begin, double end) {
-    if (end > begin) entries.push_back({doing, replica, begin, end});
+  void add(Doing doing, size_t replica, double begin, double end, size_t item = 0) {
+    if (end > begin) entries.push_back({doing, replica, begin, end, item});
   }
 };
 
@@ -84,18 +109,18 @@ class MortalClock : public Clock {
   double now() const override { return stage_.time.now(); }
   void sleep(double seconds, const StopToken&) const override { spend(seconds, Doing::idle, Doing::idle); }
   /// Lets time pass, with a heartbeat now and then. Throws ProcessDied.
-  void spend(double seconds, Doing doing, Doing where_it_dies) const {
+  void spend(double seconds, Doing doing, Doing where_it_dies, size_t item = 0) const {
     const double begin = now(), end = begin + seconds;
     while (now() < end) {
       stage_.stop.check("the end of the simulation");
       stage_.time.sleep(std::min({end, dies_, now() + kBeatSeconds}) - now());
       if (now() >= dies_) {
-        stage_.books.add(where_it_dies, replica_, begin, now());
+        stage_.books.add(where_it_dies, replica_, begin, now(), item);
         throw ProcessDied();
       }
       if (owner != nullptr) owner->announce([](OwnerStatus&) {});
     }
-    stage_.books.add(doing, replica_, begin, now());
+    stage_.books.add(doing, replica_, begin, now(), item);
   }
   Owner* owner = nullptr;
 
@@ -115,10 +140,9 @@ class IdlePipeline : public Pipeline {
     const auto index = static_cast<size_t>(request.sampling.seed);  // see simulated_job()
     Books& books = stage_.books;
     context.observer->on_stage("denoising");
-    Random random(static_cast<uint64_t>(stage_.rules.seed) * 1000003 + index);
-    const double noise = std::exp(std::normal_distribution<double>(0, 1)(random) * stage_.rules.spread);
     const double begin = clock_.now();
-    clock_.spend(stage_.times.items[index] * noise * books.slowness[replica_], Doing::clip, Doing::lost_clip);
+    clock_.spend(books.seconds[index] * books.slowness[replica_],
+                 books.failing[index] ? Doing::failing_clip : Doing::clip, Doing::lost_clip, index);
     if (books.failing[index]) fail("this item cannot be made (a simulated failure)");
     Clip clip;
     clip.times = {{"denoising", clock_.now() - begin}};
@@ -200,9 +224,23 @@ void live(const Stage& stage, size_t replica, std::vector<std::unique_ptr<Proces
   }
 }
 
-/// The job's items, each with its number as its seed, and nothing to write but records.
+/// A process that seldom lives as long as a clip takes would go on for ever.
+void check_it_ends(const SimulatedTimes& times, const SimulationRules& rules) {
+  double longest = 0;
+  for (const double seconds : times.items)
+    longest = std::max(longest, seconds);
+  const double life = times.load + longest * (rules.stragglers > 0 ? rules.slowdown : 1);
+  if (life * rules.deaths_per_hour / 3600 <= kMostDeathsAClip) return;
+  fail("--with deaths=", rules.deaths_per_hour, ": a replica would die ", life * rules.deaths_per_hour / 3600,
+       " times in the ", span(life),
+       " that reading the weights and the longest clip take on the slowest; give ",
+       "fewer deaths, shorter clips or a smaller slowdown");
+}
+
+/// The job's items, each with its number as its seed, and nothing to write but records; no device is used.
 ResolvedJob simulated_job(const ResolvedJob& job) {
   ResolvedJob simulated = job;
+  simulated.options.device = at::kCPU;
   simulated.job.save.clear();
   for (size_t index = 0; index < simulated.items.size(); ++index) {
     Item& item = simulated.items[index];
@@ -232,9 +270,12 @@ void count_items(const ResolvedJob& job, const OutputFolder& folder, SimulationR
 /// Adds up what the replicas did until the last item was settled.
 void add_up(const Books& books, SimulationReport& report) {
   std::vector<double> last_work(books.slowness.size());
+  std::vector<int> made(books.failing.size());
   for (const Books::Entry& entry : books.entries) {
-    if (entry.doing == Doing::clip) report.seconds = std::max(report.seconds, entry.end);
-    if (entry.doing == Doing::clip || entry.doing == Doing::lost_clip) {
+    const bool whole = entry.doing == Doing::clip || entry.doing == Doing::failing_clip;
+    if (whole) report.seconds = std::max(report.seconds, entry.end);
+    if (whole && ++made[entry.item] == 2) ++report.twice;
+    if (whole || entry.doing == Doing::lost_clip) {
       last_work[entry.replica] = std::max(last_work[entry.replica], entry.end);
       ++report.begun;
     }
@@ -242,19 +283,20 @@ void add_up(const Books& books, SimulationReport& report) {
   for (const Books::Entry& entry : books.entries) {
     const double seconds = std::max(0.0, std::min(entry.end, report.seconds) - entry.begin);
     const bool tail = entry.begin >= last_work[entry.replica];
-    (entry.doing == Doing::clip        ? report.useful
-     : entry.doing == Doing::lost_clip ? report.lost
-     : entry.doing == Doing::loading   ? report.loading
-     : entry.doing == Doing::down      ? report.down
-     : tail                            ? report.tail
-                                       : report.waiting) += seconds;
+    (entry.doing == Doing::clip           ? report.useful
+     : entry.doing == Doing::failing_clip ? report.failing
+     : entry.doing == Doing::lost_clip    ? report.lost
+     : entry.doing == Doing::loading      ? report.loading
+     : entry.doing == Doing::down         ? report.down
+     : tail                               ? report.tail
+                                          : report.waiting) += seconds;
   }
   report.deaths = books.deaths;
 }
 
 double floor_of(const Stage& stage) {
   double work = 0, longest = 0, speed = 0;
-  for (const double seconds : stage.times.items) {
+  for (const double seconds : stage.books.seconds) {
     work += seconds;
     longest = std::max(longest, seconds);
   }
@@ -265,10 +307,12 @@ double floor_of(const Stage& stage) {
 
 /// In memory where the machine has a place for that: records are synced, which a disk takes its time for.
 struct OwnFolder {
-  OwnFolder() {
+  explicit OwnFolder(size_t items) {
     const fs::path shared = "/dev/shm";
-    std::error_code error;
-    const bool memory = fs::is_directory(shared, error) && ::access(shared.c_str(), W_OK) == 0;
+    struct statvfs info {};
+    const bool memory = ::statvfs(shared.c_str(), &info) == 0 && ::access(shared.c_str(), W_OK) == 0 &&
+                        static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize) >
+                            kItemBytes * static_cast<double>(items + 1000);
     std::string name = ((memory ? shared : fs::temp_directory_path()) / "rushes-simulation-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr) fail("cannot make a folder like ", name, ": ", std::strerror(errno));
     path = name;
@@ -281,26 +325,6 @@ struct OwnFolder {
   OwnFolder& operator=(const OwnFolder&) = delete;
   fs::path path;
 };
-
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * (std::isfinite(share) ? share : 1));
-  return text;
-}
-
-/// "0.73 s", "12.4 min", "5.21 h"
-std::string span(double seconds) {
-  char text[32];
-  const bool minutes = seconds >= 60, hours = seconds >= 2 * 3600;
-  std::snprintf(text, sizeof text,
-                hours     ? "%.2f h"
-                : minutes ? "%.1f min"
-                          : "%.2f s",
-                seconds / (hours     ? 3600
-                           : minutes ? 60
-                                     : 1));
-  return text;
-}
 
 }  // namespace
 
@@ -375,6 +399,7 @@ SimulationReport simulate(const ResolvedJob& job, const SimulatedTimes& times, c
   RUSHES_CHECK(times.items.size() == job.items.size(), times.items.size(), " times, ", job.items.size(),
                " items");
   const Timer timer;
+  check_it_ends(times, rules);
   const ResolvedJob simulated = simulated_job(job);
   const OutputFolder folder = OutputFolder::create(root);
   const std::vector<LedgerEntry> ledger(job.items.size());
@@ -387,6 +412,9 @@ SimulationReport simulate(const ResolvedJob& job, const SimulatedTimes& times, c
     books.slowness.push_back(chance(random) < rules.stragglers ? rules.slowdown : 1);
   for (size_t index = 0; index < job.items.size(); ++index)
     books.failing.push_back(chance(random) < rules.failing);
+  std::normal_distribution<double> noise;
+  for (const double seconds : times.items)
+    books.seconds.push_back(seconds * std::exp(noise(random) * rules.spread));
   VirtualTime time;
   const Stage stage{simulated, times, rules, folder, order, stop, time, books};
   {
@@ -413,7 +441,7 @@ int simulate_job(const std::filesystem::path& file, const JobOverrides& override
   const bool cuda = job.options.device.is_cuda();
   const SimulatedTimes times = predicted_times(
       job, rules, cluster ? *cluster : local_cluster(cuda ? DeviceKind::cuda : DeviceKind::cpu));
-  const OwnFolder folder;
+  const OwnFolder folder(job.items.size());
   const SimulationReport report = simulate(job, times, rules, folder.path, stop);
   for (const std::string& line : report_lines(report, times, rules))
     out << line << "\n";
@@ -447,6 +475,7 @@ std::vector<std::string> report_lines(const SimulationReport& report, const Simu
       str("efficiency: ", percent(report.efficiency(rules.replicas)), " of the replicas' time makes clips"),
       str("replicas' time:"),
       part("making clips", report.useful),
+      part("trying what cannot be made", report.failing),
       part("lost with the dying", report.lost),
       part("reading weights", report.loading),
       part("down until a restart", report.down),

@@ -51,6 +51,7 @@ struct SimulationReport {
   double seconds = 0;       // until the last item was settled
   double floor = 0;         // the least possible: the same work without deaths, all replicas busy to the end
   double useful = 0;        // sum: making clips that were kept
+  double failing = 0;       // sum: making clips that fail
   double lost = 0;          // sum: making clips that a death took
   double loading = 0;       // sum: reading weights
   double down = 0;          // sum: between a death and the restart

@@ -10,6 +10,7 @@ void Load::add(const Load& other, double times) {
   scores += times * other.scores;
   conv_flops += times * other.conv_flops;
   moved_bytes += times * other.moved_bytes;
+  product_bytes += times * other.product_bytes;
   calls += times * other.calls;
   steps += times * other.steps;
   for (size_t i = 0; i < sent.size(); ++i) {

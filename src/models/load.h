@@ -26,6 +26,7 @@ struct Load {
   double scores = 0;           // of attention: an exponential each
   double conv_flops = 0;       // of wide convolutions that would take as long
   double moved_bytes = 0;      // read and written by what is no product: norms, gates, rotations, copies
+  double product_bytes = 0;    // what dense layers and attention read and write; weights, read only, by half
   double calls = 0;            // operations started
   double steps = 0;            // denoising steps
   std::array<Sent, kGroups> sent{};

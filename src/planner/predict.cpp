@@ -71,16 +71,18 @@ double attention_seconds(const Load& load, Dtype dtype, const Cluster& cluster) 
 }
 
 /// Products at the rate that their kind reaches, other layers at the memory's. On a GPU operations are
-/// started while earlier ones run, so that the longer of the two counts; a CPU does one after the other.
+/// started while earlier ones run, so that the longer of the two counts; a CPU does one after the other, and
+/// its products wait for their operands where a GPU's work meanwhile.
 double work_seconds(const Load& load, Dtype dtype, const Cluster& cluster) {
   const double peak = cluster.peak.of(dtype);
   // A CPU works on 16-bit numbers in float32: as many a second, of half the bytes.
   const double moved = cluster.device == DeviceKind::cpu && dtype != Dtype::float32 ? 2 : 1;
   const double ring = load.to(Group::ring).bytes > 0 ? kRingRate : 1;
-  const double work = load.matmul_flops / (peak * cluster.matmul.of(dtype)) +
-                      attention_seconds(load, dtype, cluster) / ring +
-                      load.conv_flops / (peak * cluster.convolution.of(dtype)) +
-                      load.moved_bytes * moved / cluster.memory_bytes_per_second;
+  const double work =
+      load.matmul_flops / (peak * cluster.matmul.of(dtype)) + attention_seconds(load, dtype, cluster) / ring +
+      load.conv_flops / (peak * cluster.convolution.of(dtype)) +
+      load.moved_bytes * moved / cluster.memory_bytes_per_second +
+      (cluster.device == DeviceKind::cpu ? load.product_bytes : 0) / cluster.memory_bytes_per_second;
   const double starts = load.calls * cluster.call_seconds;
   const double steps = load.steps * cluster.step_seconds;
   return (cluster.device == DeviceKind::cuda ? std::max(work, starts) : work + starts) + steps;

@@ -1,6 +1,7 @@
 #include "probe/calibrate.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/InferenceMode.h>
 #include <unistd.h>
@@ -141,7 +142,20 @@ double memory_rate(at::Device device) {
                                           {[=] { pixels.forward_silu(video, out); }, bytes}});
 }
 
-/// The mean of a product, a sum and a norm's worth of operations on next to nothing.
+/// What the threads take to begin a piece of work together and to end it.
+double fork_time() {
+  const int threads = at::get_num_threads();
+  if (threads == 1) return 0;
+  const int rounds = 200;
+  return least_seconds(at::kCPU,
+                       [&] {
+                         for (int i = 0; i < rounds; ++i)
+                           at::parallel_for(0, threads, 1, [](int64_t, int64_t) {});
+                       }) /
+         rounds;
+}
+
+/// The mean of a product and a sum on next to nothing, which one thread does.
 double call_time(at::Device device) {
   const auto options = at::TensorOptions(at::kFloat).device(device);
   const Linear layer(at::randn({64, 64}, options), at::randn({64}, options));
@@ -153,7 +167,7 @@ double call_time(at::Device device) {
       x.mul(y);
     }
   });
-  return seconds / (2 * rounds);
+  return seconds / (2 * rounds) + (device.is_cpu() ? fork_time() : 0);
 }
 
 double step_time(at::Device device) {

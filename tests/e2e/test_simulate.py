@@ -30,7 +30,11 @@ def write(folder, count):
 
 
 def simulate(folder, *options):
-    text = accepted(["run", "job.yaml", "--simulate", *map(str, options)], [], folder, seconds=3000, megabytes=12000).text
+    # Figures of a file, so that clips are as long on any machine. A thousand threads need many addresses.
+    device = [] if "--device" in options else ["--device", str(ROOT / "configs" / "clusters" / "cpu.yaml")]
+    ended = accepted(["run", "job.yaml", "--simulate", *map(str, options), *device], [], folder, seconds=3000, megabytes=12000,
+                     addresses=1 << 40)
+    text = ended.text
     numbers = re.search(r"items: (\d+) done, (\d+) failed, (\d+) left, (\d+) made twice; (\d+) tries, (\d+) deaths", text)
     expect(numbers, text)
     efficiency = float(re.search(r"efficiency: ([\d.]+) %", text).group(1))
@@ -55,7 +59,7 @@ def case_the_same_seed_is_the_same_run(folder, _):
     expect(simulate(folder, 8, "--with", "deaths=3") == first, "another run")
     expect(simulate(folder, 8, "--with", "deaths=3", "--with", "seed=2") != first, "the seed changes nothing")
     # Of another device no part need be here.
-    expect("H200" in simulate(folder, 8, "--device", "h200")[2], "not for an H200")
+    expect("H200" in simulate(folder, 8, "--device", "h200", "--with", "failing=0.2")[2], "not for an H200")
 
 
 def case_wrong_options_are_refused(folder, _):
@@ -65,6 +69,7 @@ def case_wrong_options_are_refused(folder, _):
           (["--simulate", "5", "--with", "deths=1"], ["deths", "deaths"]),
           (["--simulate", "5", "--with", "deaths=-1"], ["0 to 3600"]),
           (["--simulate", "5", "--device", "h300"], ["h300", "h200"]),
+          (["--simulate", "5", "--with", "deaths=3600", "--with", "slowdown=900"], ["would die"]),
           (["--simulate", "5", "--set", "parallel.dp=4"], ["dp is 4", "5 replicas"])],
          lambda options, wanted: refused(["run", "job.yaml", *options], wanted, folder))
 

@@ -78,6 +78,11 @@ Load forward_load(const WanConfig& c, const WanClip& clip, const Part& p, const 
   // plain one (15 widths); norms of q, k and the cross-attention's q, rotations of q and k (10 own widths);
   // the feed-forward part's inside, through its GELU.
   load.moved_bytes = layers * tokens * real(clip.element) * (15 * p.dim + 10 * p.own + 2 * real(p.ffn));
+  // In and out of eight dense layers (14 widths, and the feed-forward part's inside twice) and of attention
+  // (6); and the blocks' weights.
+  load.product_bytes = layers * real(clip.element) *
+                       (tokens * (14 * p.dim + 6 * p.own + 2 * real(p.ffn)) +
+                        (8 * p.dim * p.own + 2 * p.dim * real(p.ffn)) / 2);
   load.calls = 22 * layers + 16;
 
   const double sums = 3 * layers;  // after self-attention, cross-attention and the feed-forward part

@@ -126,6 +126,7 @@ class Counter {
   /// A convolution and the norm or copy of its `in` channels before it, a chunk each.
   void touch(int64_t in) {
     work_.moved_bytes += frames_ * pixels() * element_ * real(2 * in);
+    work_.product_bytes += frames_ * pixels() * element_ * real(2 * in);  // as many channels out, mostly
     work_.calls += 3 * total_ / chunk_;
   }
   /// One row to each neighbour.

@@ -22,7 +22,7 @@ class Ended:
         return f"exit code {self.code} after {self.seconds:.1f} s and {self.megabytes:.0f} MB:\n{self.text[:900]}"
 
 
-def rushes(*arguments, folder, seconds=SECONDS, megabytes=MEGABYTES, before=(), environment=None):
+def rushes(*arguments, folder, seconds=SECONDS, megabytes=MEGABYTES, before=(), environment=None, addresses=ADDRESSES):
     """`rushes ARGUMENTS` in `folder`, ended: its code, and what it said. before: words of a command that starts it."""
     log = folder.parent / (folder.name + ".log")
     start = time.monotonic()
@@ -30,7 +30,7 @@ def rushes(*arguments, folder, seconds=SECONDS, megabytes=MEGABYTES, before=(), 
         process = subprocess.Popen(
             [*before, binary(), *map(str, arguments)], cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
             start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", "RUSHES_THREADS": "1", **(environment or {})},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES)))
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses)))
     pid = 0
     while pid == 0:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)

@@ -114,7 +114,16 @@ TEST_CASE("a run begins at the first item that nobody has; deaths and the claime
   for (const size_t place : {0, 2, 3, 9, 990, 999})
     CHECK(found.count(order.item(place)) == 1);
   CHECK(rest.back() == order.item(2));
-  CHECK(asker.queue.has_new_record(order.item(4)));
-  CHECK(!asker.queue.has_new_record(order.item(9)));
-  CHECK(!asker.queue.has_new_record(order.item(999)));
+  // They are looked at in shares, each once.
+  std::set<size_t> doubted;
+  for (const size_t share : {0, 1, 2}) {
+    for (const size_t index : asker.queue.doubted(share, 3))
+      CHECK(doubted.insert(index).second);
+  }
+  CHECK(doubted.size() == 1000 - 14 - 1);
+  CHECK(doubted.count(order.item(4)) == 1);
+  CHECK(asker.queue.doubted(0, 1).empty());
+  CHECK(asker.queue.believe(order.item(4)));
+  CHECK(!asker.queue.believe(order.item(9)));    // it had one before
+  CHECK(!asker.queue.believe(order.item(999)));  // it has none
 }

@@ -233,6 +233,32 @@ TEST_CASE("--fresh makes everything again, and old outputs of another request go
   CHECK(fresh.pipeline.prompts.size() == 1);
 }
 
+TEST_CASE("records that came while a rank walked are read before it ends, however many") {
+  const TemporaryFolder temporary("/dev/shm");
+  std::vector<Item> items;
+  for (int i = 0; i < 300; ++i)
+    items.push_back(item_of("item-" + std::to_string(i), i));
+  ResolvedJob videos = job_of(items, {"video"}), latents = job_of(items, {"latents"});
+  Rank first(temporary.path(), videos), second(temporary.path(), latents, "run-2");
+  // The first begins when nothing is there; meanwhile the second makes every item, for which the first has
+  // another use, and fails one, which is not tried twice by runs at the same time.
+  std::vector<std::string> warnings;
+  first.ledger = read_ledger(videos, first.folder, first.rules, warnings);
+  first.order.emplace(videos.items, first.ledger, "digest");
+  first.runner.emplace(RunnerParts{videos, first.pipeline, first.folder, first.claims, first.owner,
+                                   first.publisher, first.writer, first.events, nullptr, first.stop,
+                                   first.crew, first.rules, *first.order, first.clock});
+  second.pipeline.before = [](const Request& request) {
+    if (request.prompt == "a item-7") fail("no");
+  };
+  CHECK(second.go().empty());
+  Front(first.folder, "digest").write(300);  // and its walk is at the end
+  CHECK(first.go().empty());
+  CHECK(first.pipeline.prompts.size() == 299);
+  for (size_t i = 0; i < items.size(); ++i)
+    CHECK(first.state(i) == (i == 7 ? ItemState::todo : ItemState::done));
+}
+
 TEST_CASE("while the old output is replaced no record says done") {
   const TemporaryFolder temporary;
   ResolvedJob job = job_of({item_of("a", 1)}, {"video", "latents"});

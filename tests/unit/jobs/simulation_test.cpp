@@ -28,7 +28,7 @@ SimulationReport simulated(size_t count, const SimulationRules& rules) {
 }
 
 double all_of(const SimulationReport& r) {
-  return r.useful + r.lost + r.loading + r.down + r.waiting + r.tail;
+  return r.useful + r.failing + r.lost + r.loading + r.down + r.waiting + r.tail;
 }
 
 }  // namespace
