@@ -17,7 +17,8 @@ add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
   src/models/vaes/wan_vae_cost.cpp
   src/jobs/prompts.cpp
   src/jobs/record.cpp
-  src/jobs/resolution.cpp)
+  src/jobs/resolution.cpp
+  src/planner/cluster.cpp)
 target_link_libraries(rushes_fuzzed PUBLIC rushes_flags PkgConfig::yaml_cpp PkgConfig::icu Threads::Threads)
 target_include_directories(rushes_fuzzed PRIVATE "${PROJECT_BINARY_DIR}/generated")
 add_dependencies(rushes_fuzzed rushes_version)
