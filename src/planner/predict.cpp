@@ -11,8 +11,9 @@ namespace {
 /// much of it unhidden sending; no ring of ours was measured on GPUs yet.
 constexpr double kRingRate = 0.85;
 
-/// On a CPU freed tensors' memory is kept, up to a quarter of the most in use (device/kept_memory.h).
-constexpr double kKeptMemory = 1.25;
+/// On a CPU freed tensors' memory is kept, up to a quarter of the most in use (device/kept_memory.h), weights
+/// among that.
+constexpr double kKeptMemory = 0.25;
 
 /// Members of one group are `stride` places apart; the first of them stands at a multiple of `start`.
 struct Spread {
@@ -134,9 +135,11 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
     }
   }
   result.vae_bytes = beside;
-  const double activations = cluster.device == DeviceKind::cuda
-                                 ? result.activation_bytes + beside
-                                 : kKeptMemory * std::max(result.activation_bytes, beside);
+  double activations = result.activation_bytes + beside;
+  if (cluster.device == DeviceKind::cpu) {
+    activations = std::max(result.activation_bytes, beside);
+    activations += std::min(activations, kKeptMemory * (result.weight_bytes + activations));
+  }
   result.memory_bytes = result.weight_bytes + activations + cluster.runtime_bytes;
   result.load_seconds =
       result.weight_bytes * static_cast<double>(on_node) / cluster.host_load_bytes_per_second;
