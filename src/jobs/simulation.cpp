@@ -170,7 +170,7 @@ struct Process {
         pipeline(stage, clock, replica),
         runner({stage.job, pipeline, stage.folder, claims, owner, publisher, writer, events, nullptr,
                 stage.stop, crew, LedgerRules{.run = "simulation", .retries = stage.job.job.retries},
-                stage.order, clock}) {
+                stage.order, clock, replica, stage.books.slowness.size()}) {
     clock.owner = &owner;
   }
   static OwnerStatus first(const std::string& token, size_t replica) {
