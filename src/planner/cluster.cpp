@@ -56,12 +56,13 @@ const Fields<Cluster>& cluster_fields() {
   return fields;
 }
 
-/// Keys of the document, "a" and "a.b", that the file does not have. From an example written out.
+/// Keys of the document, "a" and "a.b", that the file does not have, or has with nothing behind them (which
+/// elsewhere leaves a default). From an example written out.
 void note_missing(const Value& document, const nlohmann::ordered_json& wanted, const std::string& prefix,
                   const std::string& file, Problems& problems) {
   for (const auto& [key, value] : wanted.items()) {
     const Entry* entry = document.find(key);
-    if (entry == nullptr) {
+    if (entry == nullptr || entry->value.kind == Value::Kind::nothing) {
       problems.add(file, ": ", prefix, key, ": missing");
     } else if (value.is_object() && entry->value.kind == Value::Kind::mapping) {
       note_missing(entry->value, value, prefix + key + ".", file, problems);

@@ -279,7 +279,8 @@ TEST_CASE("cluster: a description written is the one read, and every mistake is 
   const std::string yaml = cluster_yaml(given, "measured\nhere");
   CHECK(yaml.starts_with("# measured\n# here\nname: "));
   Value document = from_json(nlohmann::json::parse(R"({"name": "x", "device": "gpu", "ranks_per_nod": 8,
-    "peak": {"float32": 1e12, "bfloat16": "fast", "float16": 1e12}})"),
+    "peak": {"float32": 1e12, "bfloat16": "fast", "float16": 1e12},
+    "runtime_bytes": null, "convolution": null})"),
                              3);
   try {
     read_cluster(document, "c.yaml");
@@ -289,6 +290,7 @@ TEST_CASE("cluster: a description written is the one read, and every mistake is 
     CHECK_THAT(what, Catch::Contains("c.yaml:3: ranks_per_nod: unknown key; did you mean 'ranks_per_node'?"));
     CHECK_THAT(what, Catch::Contains("c.yaml:3: device: must be one of cpu, cuda; found the text 'gpu'"));
     CHECK_THAT(what, Catch::Contains("c.yaml:3: peak.bfloat16: must be a number"));
-    CHECK_THAT(what, Catch::Contains("c.yaml: memory_bytes: missing"));
+    for (const char* absent : {"memory_bytes", "runtime_bytes", "convolution", "network"})
+      CHECK_THAT(what, Catch::Contains(str("c.yaml: ", absent, ": missing")));
   }
 }
