@@ -29,18 +29,16 @@ at::Tensor finish(at::Tensor y, Epilogue epilogue) {
 
 }  // namespace
 
-LinearWeight::LinearWeight(const at::Tensor& weight)
-    : dtype_(weight.scalar_type()), device_(weight.device()) {
+at::Tensor LinearWeight::prepare(const at::Tensor& weight) {
   RUSHES_CHECK(weight.dim() == 2, "weight ", weight.sizes());
-  out_ = weight.size(0);
-  in_ = weight.size(1);
   // A parameter that was missing has a shape and no memory (weights/tensor_loader.h).
   const bool real = weight.device().is_cpu() && weight.numel() > 0 && weight.is_non_overlapping_and_dense();
-  if (real && can_pack_panels(dtype_, in_)) {
-    panels_ = pack_panels(weight);
-  } else {
-    plain_ = weight;
-  }
+  return real && can_pack_panels(weight.scalar_type(), weight.size(1)) ? pack_panels(weight) : weight;
+}
+
+LinearWeight::LinearWeight(const at::Tensor& prepared, int64_t out)
+    : in_(prepared.size(1)), out_(out), dtype_(prepared.scalar_type()), device_(prepared.device()) {
+  (prepared.dim() == 3 ? panels_ : plain_) = prepared;
 }
 
 at::Tensor linear(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,

@@ -15,7 +15,11 @@ class LinearWeight {
  public:
   LinearWeight() = default;
   /// weight: [out, in], floating point. Where panels are made `weight` itself is not kept.
-  explicit LinearWeight(const at::Tensor& weight);
+  explicit LinearWeight(const at::Tensor& weight) : LinearWeight(prepare(weight), weight.size(0)) {}
+  /// Of what prepare() gave.
+  LinearWeight(const at::Tensor& prepared, int64_t out);
+  /// weight: [out, in] -> what a LinearWeight keeps of it: panels, where such are made, or `weight`.
+  static at::Tensor prepare(const at::Tensor& weight);
 
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }

@@ -11,7 +11,7 @@ namespace rushes {
 /// Whether the micro-kernel runs here, and takes this depth (bfloat16: an even one).
 bool can_pack_panels(at::ScalarType dtype, int64_t in);
 
-/// weight: [out, in] -> [panels, in * 64].
+/// weight: [out, in] -> [panels, in, 64], in bfloat16 as said above.
 at::Tensor pack_panels(const at::Tensor& weight);
 
 /// x: [rows, in], rows any distance apart; bias: [out] or undefined; y: [rows, out], contiguous, x's dtype

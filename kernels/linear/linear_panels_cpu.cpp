@@ -150,7 +150,7 @@ void multiply(const Problem& p, const Operands<T, Y>& o) {
 template <class T, class Y>
 void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
               bool gelu) {
-  const int64_t rows = y.size(0), in = panels.size(1) / kPanel;
+  const int64_t rows = y.size(0), in = panels.size(1);
   const at::Tensor own_bias = bias.defined() ? bias.contiguous() : bias;
   multiply<T, Y>({.rows = rows,
                   .in = in,
@@ -175,7 +175,7 @@ bool can_pack_panels(at::ScalarType dtype, int64_t in) {
 at::Tensor pack_panels(const at::Tensor& weight) {
   const at::Tensor own = weight.contiguous();
   const int64_t panels = pieces(own.size(0), kPanel);
-  at::Tensor packed = at::empty({panels, own.size(1) * kPanel}, own.options());
+  at::Tensor packed = at::empty({panels, own.size(1), kPanel}, own.options());
   own.scalar_type() == at::kFloat ? pack<float>(own, packed) : pack<at::BFloat16>(own, packed);
   return packed;
 }

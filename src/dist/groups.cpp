@@ -10,7 +10,7 @@ namespace rushes {
 namespace {
 
 // Groups of the same members are told apart by these.
-enum Tag { kReplica = 1, kCfg, kUlysses, kRing, kSp, kDitTp, kTp, kVae };
+enum Tag { kReplica = 1, kCfg, kUlysses, kRing, kSp, kDitTp, kTp, kVae, kNode };
 
 bool holds(const std::vector<int>& members, int rank) {
   return std::find(members.begin(), members.end(), rank) != members.end();
@@ -83,6 +83,16 @@ Groups make_groups(const ParallelPlan& plan, const Comm& world, const std::vecto
   if (groups.in_tp) groups.tp = world.subgroup(members.tp, kTp, "tp");
   if (groups.in_vae) groups.vae = world.subgroup(members.vae, kVae, "vae");
   return groups;
+}
+
+Comm make_node_group(const Comm& world, const std::vector<int>& nodes, bool takes_part) {
+  const std::vector<int64_t> parts = world.all_gather(takes_part ? 1 : 0);
+  const int node = nodes[static_cast<size_t>(world.rank())];
+  std::vector<int> members;
+  for (size_t rank = 0; rank < nodes.size(); ++rank) {
+    if (parts[rank] == 1 && nodes[rank] == node) members.push_back(static_cast<int>(rank));
+  }
+  return takes_part && members.size() > 1 ? world.subgroup(members, kNode, "node") : Comm();
 }
 
 }  // namespace rushes

@@ -45,4 +45,7 @@ struct Groups {
 /// Collective over the world. nodes: see ranks_by_node.
 Groups make_groups(const ParallelPlan& plan, const Comm& world, const std::vector<int>& nodes);
 
+/// The ranks of this one's node that take part; a group of one for the others. Collective over the world.
+Comm make_node_group(const Comm& world, const std::vector<int>& nodes, bool takes_part);
+
 }  // namespace rushes

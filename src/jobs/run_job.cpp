@@ -72,6 +72,7 @@ class JobRun {
   Start start_;
   LedgerRules rules_;
   std::shared_ptr<CommWatch> watch_ = std::make_shared<CommWatch>();
+  std::optional<Comm> host_;      // all ranks, where there are several
   Comm replica_;                  // the ranks that make a clip with this one, in host memory
   std::optional<Groups> groups_;  // where a clip has more than one rank
   std::optional<WorkOrder> order_;
@@ -80,6 +81,7 @@ class JobRun {
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
   std::unique_ptr<DiskEmbeddingStore> embeddings_;
+  std::unique_ptr<NodeMemory> node_memory_;
   std::unique_ptr<Pipeline> pipeline_;
   std::string trouble_;
 };
@@ -200,8 +202,10 @@ bool JobRun::begin() {
 
 /// Who makes clips together.
 void JobRun::form_groups() {
+  if (world_.size() == 1) return;
+  host_ = world_.comm(watch_);
   if (plan_->replica() == 1) return;
-  const Comm host = world_.comm(watch_);
+  const Comm& host = *host_;
   groups_.emplace(make_groups(*plan_, host, world_.place().nodes));
   replica_ = groups_->replica;
   if (!job_.options.device.is_cuda()) return;
@@ -221,19 +225,23 @@ bool JobRun::load_pipeline() {
   const bool any = std::any_of(start_.ledger.begin(), start_.ledger.end(),
                                [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
   form_groups();
+  const bool idles = groups_ ? groups_->seat.replica < 0 : plan_->replica_of(world_.rank()) < 0;
+  PipelineOptions options = job_.options;
+  if (groups_) options.groups = &*groups_;
+  if (any && host_ && !options.device.is_cuda())
+    node_memory_ = NodeMemory::make(make_node_group(*host_, world_.place().nodes, !idles));
+  options.node_memory = node_memory_.get();
   const std::vector<int64_t> wishes = replica_.all_gather(stop_.requested() ? 1 : 0);
   if (!any || std::count(wishes.begin(), wishes.end(), 1) > 0) {
     start_.code = world_.agree(kExitDone);
     return true;
   }
   const int code = guarded([&] {
-    if (groups_ ? groups_->seat.replica < 0 : plan_->replica_of(world_.rank()) < 0) return;
+    if (idles) return;
     const Timer timer;
     const std::string cache = env(EnvVar::cache);
     embeddings_ = std::make_unique<DiskEmbeddingStore>(
         cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
-    PipelineOptions options = job_.options;
-    if (groups_) options.groups = &*groups_;
     pipeline_ = job_.blueprint->load(options);
     log_debug("pipeline loaded in ", timer.seconds(), " s");
   });

@@ -16,13 +16,15 @@ bool shared(const Comm* group) {
 ColumnLinear::ColumnLinear(TensorLoader& loader, const std::vector<std::string>& names, int64_t in,
                            int64_t out, Share share, bool bias)
     : parts_(static_cast<int64_t>(names.size())) {
-  std::vector<at::Tensor> weights, biases;
+  std::vector<Parameter> weights, biases;
   for (const std::string& name : names) {
-    weights.push_back(loader.take_part(name + ".weight", {out, in}, 0, share));
-    if (bias) biases.push_back(loader.take_part(name + ".bias", {out}, 0, share));
+    weights.push_back({name + ".weight", {out, in}, {}, 0, share});
+    biases.push_back({name + ".bias", {out}, {}, 0, share});
   }
-  linear_ = names.size() == 1 ? Linear(weights[0], bias ? biases[0] : at::Tensor())
-                              : Linear(at::cat(weights), bias ? at::cat(biases) : at::Tensor());
+  const auto joined = [](const std::vector<at::Tensor>& parts) {
+    return parts.size() == 1 ? parts[0] : at::cat(parts);
+  };
+  linear_ = Linear(take_weight(loader, weights), bias ? loader.make(biases, joined) : at::Tensor());
 }
 
 std::vector<at::Tensor> ColumnLinear::forward_all(const at::Tensor& x, Epilogue epilogue) const {
@@ -36,7 +38,8 @@ at::Tensor ColumnLinear::forward(const at::Tensor& x, Epilogue epilogue) const {
 
 RowLinear::RowLinear(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, Share share,
                      bool bias, std::optional<at::ScalarType> dtype)
-    : weight_(loader.take_part(name + ".weight", {out, in}, 1, share, dtype)), group_(loader.options().tp) {
+    : weight_(take_weight(loader, {{name + ".weight", {out, in}, dtype, 1, share}})),
+      group_(loader.options().tp) {
   if (bias) bias_ = loader.take(name + ".bias", {out}, dtype);
 }
 

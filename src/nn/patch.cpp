@@ -7,7 +7,7 @@ namespace rushes {
 PatchEmbed3d::PatchEmbed3d(TensorLoader& loader, const std::string& name, int64_t channels, int64_t dim,
                            const std::array<int64_t, 3>& patch)
     : patch_(patch),
-      linear_(loader.take(name + ".weight", {dim, channels, patch[0], patch[1], patch[2]}).flatten(1),
+      linear_(take_weight(loader, {{name + ".weight", {dim, channels, patch[0], patch[1], patch[2]}}}),
               loader.take(name + ".bias", {dim})) {}
 
 at::Tensor PatchEmbed3d::cut(const at::Tensor& x) const {

@@ -19,6 +19,7 @@
 #include "models/load.h"
 #include "models/tokenizers/prompt_clean.h"
 #include "weights/model_dir.h"
+#include "weights/node_memory.h"
 
 namespace rushes {
 
@@ -35,7 +36,8 @@ struct PipelineOptions {
   Dtype vae = Dtype::float32;
   Dtype text_encoder = Dtype::float32;
   AttentionBackend attention = AttentionBackend::automatic;
-  const Groups* groups = nullptr;  // the ranks that make each clip together; nullptr: this one alone
+  NodeMemory* node_memory = nullptr;  // shared by ranks of the node that load the same; or nothing
+  const Groups* groups = nullptr;     // the ranks that make each clip together; nullptr: this one alone
 };
 
 /// Text embeddings kept between items, runs and ranks; implemented above (on disk). Keys are file-name safe.

@@ -331,7 +331,10 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
 std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {
   const Groups* groups = options.groups;
   const auto with = [&](Dtype dtype, const Comm* together = nullptr) {
-    return LoadOptions{.device = options.device, .dtype = scalar_type(dtype), .tp = together};
+    return LoadOptions{.device = options.device,
+                       .dtype = scalar_type(dtype),
+                       .tp = together,
+                       .node_memory = options.node_memory};
   };
   std::shared_ptr<const Vae> vae;
   if (groups == nullptr || groups->in_vae) vae = load_vae(model_, "vae", with(options.vae));

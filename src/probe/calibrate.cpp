@@ -100,7 +100,7 @@ class Bench {
   at::Tensor noise(at::IntArrayRef shape) const { return at::randn(shape, options_).to(dtype_); }
 
   Sample product(int64_t rows, int64_t in, int64_t out) const {
-    const Linear layer(noise({out, in}), noise({out}));
+    const Linear layer(LinearWeight(noise({out, in})), noise({out}));
     const at::Tensor x = noise({rows, in});
     return {[=] { layer.forward(x); }, 2.0 * static_cast<double>(rows * in * out)};
   }
@@ -158,7 +158,7 @@ double fork_time() {
 /// The mean of a product and a sum on next to nothing, which one thread does.
 double call_time(at::Device device) {
   const auto options = at::TensorOptions(at::kFloat).device(device);
-  const Linear layer(at::randn({64, 64}, options), at::randn({64}, options));
+  const Linear layer(LinearWeight(at::randn({64, 64}, options)), at::randn({64}, options));
   const at::Tensor x = at::randn({64, 64}, options), y = at::randn({64, 64}, options);
   const int rounds = 200;
   const double seconds = least_seconds(device, [&] {

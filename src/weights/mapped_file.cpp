@@ -19,6 +19,14 @@ MappedFile::~MappedFile() {
   ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::release(const std::byte* from, size_t count) const {
+  // Whole pages only: the first and the last may hold a neighbour that is in use.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t begin = (static_cast<size_t>(from - data_) + page - 1) / page * page;
+  const size_t end = static_cast<size_t>(from - data_ + static_cast<std::ptrdiff_t>(count)) / page * page;
+  if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a pipe that nobody writes to must not hang; regular files ignore it.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

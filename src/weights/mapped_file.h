@@ -24,6 +24,10 @@ class MappedFile {
   std::string_view bytes(size_t offset, size_t count) const {
     return {reinterpret_cast<const char*>(data_) + offset, count};
   }
+  bool holds(const void* address) const { return address >= data_ && address < data_ + size_; }
+  /// These bytes have been read for the time being: they no longer count as this process's memory. (The
+  /// system may keep them; who reads them again waits a little.)
+  void release(const std::byte* from, size_t count) const;
 
  private:
   MappedFile(std::filesystem::path path, const std::byte* data, size_t size);

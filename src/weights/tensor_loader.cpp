@@ -46,7 +46,7 @@ at::Tensor stand_in(at::IntArrayRef shape, at::ScalarType dtype, at::Device devi
 
 TensorLoader::TensorLoader(const TensorStore& store, LoadOptions options, std::string what,
                            std::vector<NameRule> rules)
-    : store_(store), options_(options), what_(std::move(what)) {
+    : store_(store), options_(std::move(options)), what_(std::move(what)) {
   for (const auto& [stored, tensor] : store.tensors()) {
     const std::string name = rename(stored, rules);
     const auto [at, added] = stored_name_.emplace(name, stored);
@@ -56,6 +56,10 @@ TensorLoader::TensorLoader(const TensorStore& store, LoadOptions options, std::s
       taken_.insert(stored);
     }
   }
+  if (options_.node_memory == nullptr || !options_.device.is_cpu() || options_.invented) return;
+  const Comm* tp = options_.tp;
+  const std::string part = tp == nullptr ? "" : str(", part ", tp->rank(), " of ", tp->size());
+  shelf_ = std::make_unique<Shelf>(*options_.node_memory, str(what_, ", ", options_.dtype, part));
 }
 
 bool TensorLoader::has(const std::string& name) const {
@@ -81,30 +85,67 @@ at::Tensor TensorLoader::take(const std::string& name, at::IntArrayRef shape,
 
 at::Tensor TensorLoader::take_part(const std::string& name, at::IntArrayRef shape, int64_t dim, Share share,
                                    std::optional<at::ScalarType> dtype) {
-  std::vector<int64_t> part = shape.vec();
-  if (!part.empty()) part[static_cast<size_t>(dim)] = share.count;
-  const at::ScalarType wanted = dtype.value_or(options_.dtype);
-  if (!tensor_bytes(shape.vec(), wanted)) {
-    problems_.add(what_, ": tensor ", quote_name(name), " would have the shape ", shape_text(shape),
+  const Parameter parameter{name, shape.vec(), dtype, dim, share};
+  const at::Tensor made = make({parameter}, [](const std::vector<at::Tensor>& one) { return one[0]; });
+  return made.defined() ? made : stand_in(part_shape(parameter), dtype_of(parameter), options_.device);
+}
+
+at::Tensor TensorLoader::make(const std::vector<Parameter>& parameters,
+                              const std::function<at::Tensor(const std::vector<at::Tensor>&)>& make) {
+  std::vector<const StoredTensor*> stored;
+  for (const Parameter& parameter : parameters)
+    stored.push_back(find(parameter));
+  if (!options_.invented && std::count(stored.begin(), stored.end(), nullptr) > 0) return {};
+  if (shelf_ && shelf_->filled()) {
+    const at::Tensor made = shelf_->next(parameters[0].name);
+    if (made.defined()) return made;
+  }
+  std::vector<at::Tensor> tensors;
+  for (size_t i = 0; i < parameters.size(); ++i)
+    tensors.push_back(read(parameters[i], stored[i]));
+  at::Tensor made = make(tensors);
+  if (options_.invented || options_.device.is_meta()) return made;
+  // A view of a file is shared by all who map it.
+  const bool view = std::any_of(stored.begin(), stored.end(), [&](const StoredTensor* tensor) {
+    return made.is_cpu() && tensor->file->holds(made.storage().data());
+  });
+  if (shelf_ && !shelf_->filled()) {
+    view ? shelf_->leave_out(parameters[0].name) : void(made = shelf_->put(parameters[0].name, made));
+  }
+  tensors.clear();
+  for (const StoredTensor* tensor : stored) {
+    if (!view) tensor->file->release(tensor->data, tensor->bytes);
+  }
+  return made;
+}
+
+std::vector<int64_t> TensorLoader::part_shape(const Parameter& parameter) const {
+  std::vector<int64_t> part = parameter.shape;
+  if (!part.empty() && parameter.share) part[static_cast<size_t>(parameter.dim)] = parameter.share->count;
+  return part;
+}
+
+const StoredTensor* TensorLoader::find(const Parameter& parameter) {
+  const at::ScalarType wanted = dtype_of(parameter);
+  const at::IntArrayRef shape = parameter.shape;
+  if (!tensor_bytes(parameter.shape, wanted)) {
+    problems_.add(what_, ": tensor ", quote_name(parameter.name), " would have the shape ", shape_text(shape),
                   " by the config: no such tensor can exist");
     finish();
   }
-  if (options_.invented) {
-    const at::Tensor made = at::empty(part, at::TensorOptions().dtype(wanted).device(options_.device));
-    return at::isFloatingType(wanted) && !options_.device.is_meta() ? made.normal_(0, 0.02) : made.zero_();
-  }
-  const auto found = stored_name_.find(name);
+  if (options_.invented) return nullptr;
+  const auto found = stored_name_.find(parameter.name);
   if (found == stored_name_.end()) {
-    missing_.push_back({name, shape.vec()});
+    missing_.push_back({parameter.name, parameter.shape});
     if (missing_.size() >= kMaxMissing) finish();
-    return stand_in(part, wanted, options_.device);
+    return nullptr;
   }
   taken_.insert(found->second);
   const StoredTensor& stored = *store_.find(found->second);
   const auto wrong = [&](const std::string& what) {
     misfits_.push_back(
         str(what_, ": tensor ", quote_name(found->second), " in ", stored.file->path().string(), " ", what));
-    return stand_in(part, wanted, options_.device);
+    return nullptr;
   };
   if (at::IntArrayRef(stored.shape) != shape) {
     return wrong(str("has shape ", shape_text(stored.shape), ", the config asks for ", shape_text(shape)));
@@ -113,10 +154,20 @@ at::Tensor TensorLoader::take_part(const std::string& name, at::IntArrayRef shap
     return wrong(str("is stored as ", safetensors_dtype(stored.dtype), ", the model needs ",
                      at::isFloatingType(wanted) ? "floating-point numbers" : "whole numbers"));
   }
-  if (options_.device.is_meta()) return at::empty(part, at::TensorOptions().dtype(wanted).device(at::kMeta));
-  const at::Tensor whole = as_tensor(stored);
-  if (at::IntArrayRef(part) == shape) return whole.to(options_.device, wanted);
-  return whole.narrow(dim, share.begin, share.count).contiguous().to(options_.device, wanted);
+  return &stored;
+}
+
+at::Tensor TensorLoader::read(const Parameter& parameter, const StoredTensor* stored) const {
+  const std::vector<int64_t> part = part_shape(parameter);
+  const auto wanted = at::TensorOptions().dtype(dtype_of(parameter)).device(options_.device);
+  if (options_.device.is_meta()) return at::empty(part, wanted);
+  if (options_.invented) {
+    const at::Tensor made = at::empty(part, wanted);
+    return made.is_floating_point() ? made.normal_(0, 0.02) : made.zero_();
+  }
+  const at::Tensor whole = as_tensor(*stored);
+  if (part == parameter.shape) return whole.to(wanted);
+  return whole.narrow(parameter.dim, parameter.share->begin, parameter.share->count).contiguous().to(wanted);
 }
 
 void TensorLoader::ignore(const std::string& pattern) {
@@ -134,7 +185,7 @@ std::vector<std::string> TensorLoader::unexpected() const {
   return names;
 }
 
-void TensorLoader::finish() const {
+void TensorLoader::finish() {
   const std::vector<std::string> left = unexpected();
   std::vector<std::string> lines = problems_.list();
   std::vector<std::string> candidates(
@@ -156,6 +207,7 @@ void TensorLoader::finish() const {
   list_up_to(misfits_, "misshaped", lines);
   list_up_to(extra, "unexpected", lines);
   if (!lines.empty()) throw UserError(lines);
+  if (shelf_) shelf_->finish();
 }
 
 }  // namespace rushes

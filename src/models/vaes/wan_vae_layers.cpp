@@ -7,6 +7,7 @@
 #include "attention/attention.h"
 #include "base/error.h"
 #include "kernels/rms_norm/rms_norm.h"
+#include "nn/linear.h"
 
 namespace rushes {
 namespace {
@@ -56,16 +57,15 @@ WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& sha
   const std::vector<int64_t>& k = shape.kernel;
   std::vector<int64_t> stored = {shape.out, shape.in, k[0], k[1], k[2]};
   if (shape.planar) stored.erase(stored.begin() + 2);
-  weight_ = loader.take(name + ".weight", stored);
-  bias_ = loader.take(name + ".bias", {shape.out});
-  if (shape.planar) weight_ = weight_.unsqueeze(2);
   pointwise_ = k[0] * k[1] * k[2] == 1;
   if (pointwise_) {
-    dense_ = LinearWeight(weight_.reshape({shape.out, shape.in}));
-    weight_.reset();
-  } else if (weight_.is_non_overlapping_and_dense()) {  // a missing one has no memory to lay out
-    weight_ = weight_.contiguous(at::MemoryFormat::ChannelsLast3d);
+    dense_ = take_weight(loader, {{name + ".weight", stored}});
+  } else {
+    weight_ = loader.make({{name + ".weight", stored}}, [&](const std::vector<at::Tensor>& one) {
+      return (shape.planar ? one[0].unsqueeze(2) : one[0]).contiguous(at::MemoryFormat::ChannelsLast3d);
+    });
   }
+  bias_ = loader.take(name + ".bias", {shape.out});
 }
 
 at::Tensor WanConv::last_slice() const {

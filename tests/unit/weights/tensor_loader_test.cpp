@@ -19,7 +19,7 @@ struct Stored {
   }
 };
 
-std::string complaint(const TensorLoader& loader) {
+std::string complaint(TensorLoader& loader) {
   return refusal([&] { loader.finish(); });
 }
 
