@@ -17,7 +17,6 @@ void Load::add(const Load& other, double times) {
     sent[i].bytes += times * other.sent[i].bytes;
     sent[i].exchanges += times * other.sent[i].exchanges;
   }
-  mapped_bytes = std::max(mapped_bytes, other.mapped_bytes);
   weight_bytes = std::max(weight_bytes, other.weight_bytes);
   activation_bytes = std::max(activation_bytes, other.activation_bytes);
 }

@@ -31,7 +31,6 @@ struct Load {
   double steps = 0;            // denoising steps
   std::array<Sent, kGroups> sent{};
   double weight_bytes = 0;
-  double mapped_bytes = 0;      // on a CPU: files from which weights were copied, that the system may drop
   double activation_bytes = 0;  // at the fullest moment
 
   Sent& to(Group group) { return sent[static_cast<size_t>(group)]; }

@@ -80,7 +80,6 @@ class WanBlueprint : public Blueprint {
   WanConfig transformer_config_;
   WanVaeConfig vae_config_;
   T5Config text_config_;
-  std::map<std::string, double> stored_bytes_;  // of each component's weight files
   bool expand_timesteps_ = false;
 };
 
@@ -99,13 +98,6 @@ WanBlueprint::WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc)
   }
   check_fit(problems);
   problems.throw_if_any();
-  for (const char* key : {"transformer", "transformer_2", "vae", "text_encoder"}) {
-    if (model_.find(key) == nullptr) continue;
-    double& bytes = stored_bytes_[key];
-    const TensorStore stored = model_.component_tensors(key);
-    for (const auto& [name, tensor] : stored.tensors())
-      bytes += static_cast<double>(tensor.bytes);
-  }
   transformer_config_ = read_wan_config(model_.component_config("transformer"), "transformer");
   vae_config_ = parse_wan_vae(model_.component_config("vae"), "vae");
   const nlohmann::json text = model_.component_config("text_encoder");
@@ -317,12 +309,8 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
       static_cast<double>(broadcast_bytes(embedding, split.replica()) * (guided ? 2 : 1));
   steps.to(Group::replica).exchanges +=
       static_cast<double>(broadcast_depth(split.replica()) * (guided ? 2 : 1));
-  if (has_transformer_2_) steps.mapped_bytes = stored_bytes_.at("transformer_2");
-  steps.mapped_bytes += stored_bytes_.at("transformer");
-  text.mapped_bytes = stored_bytes_.at("text_encoder");
   const WanVideo video{sampling.num_frames, sampling.height, sampling.width, bytes(options.vae)};
-  Load decode = wan_vae_decode_load(vae_config_, video, split);
-  decode.mapped_bytes = stored_bytes_.at("vae");
+  const Load decode = wan_vae_decode_load(vae_config_, video, split);
   return {{"text encoding", options.text_encoder, text, /*beside_next=*/false},
           {"denoising", options.transformer, steps, /*beside_next=*/false},
           {"decoding", options.vae, decode, /*beside_next=*/true}};

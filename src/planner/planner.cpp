@@ -121,13 +121,13 @@ std::optional<Candidate> Search::candidate(const Split& split, int64_t dp) {
     const Prediction one = predict(load, split, cluster_, question_.world);
     seconds.push_back(one.seconds);
     total += one.seconds * real(group.count);
-    if (one.memory_bytes > worst.memory_bytes) worst = one;
+    if (one.claimed_bytes > worst.claimed_bytes) worst = one;
   }
   Candidate result{.plan = plan_of(split, dp, question_.world), .worst = worst};
-  if (worst.memory_bytes > cluster_.memory_bytes) {
+  if (worst.claimed_bytes > cluster_.memory_bytes) {
     ++too_large_;
-    if (least_layout_.empty() || worst.memory_bytes < least_memory_) {
-      least_memory_ = worst.memory_bytes;
+    if (least_layout_.empty() || worst.claimed_bytes < least_memory_) {
+      least_memory_ = worst.claimed_bytes;
       least_layout_ = result.plan.text();
     }
     return std::nullopt;

@@ -127,7 +127,6 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
     result.stages.push_back({stage.stage, seconds});
     result.seconds += seconds;
     result.weight_bytes += stage.load.weight_bytes;
-    if (cluster.device == DeviceKind::cpu) result.mapped_bytes += stage.load.mapped_bytes;
     if (stage.beside_next) {
       beside = std::max(beside, stage.load.activation_bytes);
     } else {
@@ -141,8 +140,13 @@ Prediction predict(const ClipLoad& clip, const Split& split, const Cluster& clus
     activations += std::min(activations, kKeptMemory * (result.weight_bytes + activations));
   }
   result.memory_bytes = result.weight_bytes + activations + cluster.runtime_bytes;
+  // On a CPU ranks of a node that hold the same part of the weights hold it once (weights/node_memory.h).
+  const int64_t copies =
+      cluster.device == DeviceKind::cpu ? std::min(on_node, std::max(split.dit_tp, split.tp)) : on_node;
+  const double share = static_cast<double>(copies) / static_cast<double>(on_node);
+  result.claimed_bytes = result.memory_bytes - result.weight_bytes * (1 - share);
   result.load_seconds =
-      result.weight_bytes * static_cast<double>(on_node) / cluster.host_load_bytes_per_second;
+      result.weight_bytes * static_cast<double>(copies) / cluster.host_load_bytes_per_second;
   return result;
 }
 

@@ -14,7 +14,7 @@ struct Prediction {
   double activation_bytes = 0;  // of the stage that needs most, decoding apart
   double vae_bytes = 0;         // activations of decoding
   double memory_bytes = 0;      // in all, with the runtime's
-  double mapped_bytes = 0;   // resident beside it on a CPU, and dropped by the system where memory is short
+  double claimed_bytes = 0;  // the same, but of weights that ranks of a node share (on a CPU) its share alone
   double node_bytes = 0;     // sent inside the node
   double network_bytes = 0;  // and to other nodes, by the rank that sends most there
   double load_seconds = 0;   // to read the weights, once

@@ -31,15 +31,14 @@ std::string sent(double bytes) {
 std::vector<std::vector<std::string>> candidate_rows(const PlanAnswer& answer) {
   std::vector<std::vector<std::string>> rows = {
       {" ", "dp", "cfg", "ulysses", "ring", "dit_tp", "tp", "vae", "s/clip", "clips/hour", "GiB a rank",
-       "weights", "activations", "vae peak", "mapped", "sent in node", "sent to others"}};
+       "weights", "activations", "vae peak", "sent in node", "sent to others"}};
   for (size_t i = 0; i < answer.best.size(); ++i) {
     const Candidate& c = answer.best[i];
     rows.push_back({i == 0 ? "*" : " ", str(c.plan.dp()), str(c.plan.cfg()), str(c.plan.ulysses()),
                     str(c.plan.ring()), str(c.plan.dit_tp()), str(c.plan.tp()), str(c.plan.vae()),
                     three(c.clip_seconds), three(c.clips_per_hour), gib(c.worst.memory_bytes),
                     gib(c.worst.weight_bytes), gib(c.worst.activation_bytes), gib(c.worst.vae_bytes),
-                    c.worst.mapped_bytes > 0 ? gib(c.worst.mapped_bytes) : "-", sent(c.worst.node_bytes),
-                    sent(c.worst.network_bytes)});
+                    sent(c.worst.node_bytes), sent(c.worst.network_bytes)});
   }
   return rows;
 }
