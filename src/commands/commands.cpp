@@ -12,6 +12,7 @@
 #include "base/nearest.h"
 #include "base/version.h"
 #include "commands/bench_command.h"
+#include "commands/dataset_command.h"
 #include "commands/doctor_command.h"
 #include "commands/plan_command.h"
 #include "commands/probe_command.h"
@@ -38,6 +39,8 @@ const std::vector<Command>& commands() {
        plan_command},
       {"status", "status OUTPUT [--watch]", "shows how far the runs over an output folder are",
        status_command},
+      {"dataset", "dataset info OUTPUT [--verify] | export OUTPUT --to DIR",
+       "shows the data set in an output folder, or writes it as WebDataset tars", dataset_command},
       {"probe", "probe --model DIR --component NAME ...", "runs one component on given tensors",
        probe_command},
       {"bench", "bench --model DIR --component NAME ...", "times one component", bench_command},

@@ -1,5 +1,7 @@
 #include "config/job_file.h"
 
+#include <algorithm>
+
 namespace rushes {
 namespace {
 
@@ -50,11 +52,9 @@ Field<Precision> dtype_field(const std::string& key, std::optional<Dtype> Precis
 
 /// Top-level sections whose keys are known, for hints.
 std::vector<std::pair<std::string, std::vector<std::string>>> sections() {
-  return {{"sampling", field_keys(sampling_fields())},
-          {"video", field_keys(video_fields())},
-          {"parallel", field_keys(parallel_fields())},
-          {"precision", field_keys(precision_fields())},
-          {"regression", field_keys(regression_fields())}};
+  return {{"sampling", field_keys(sampling_fields())},     {"video", field_keys(video_fields())},
+          {"parallel", field_keys(parallel_fields())},     {"precision", field_keys(precision_fields())},
+          {"regression", field_keys(regression_fields())}, {"dataset", field_keys(dataset_fields())}};
 }
 
 /// The full key of a top-level key that belongs into a section, or "".
@@ -134,6 +134,18 @@ const Fields<Regression>& regression_fields() {
   return fields;
 }
 
+const Fields<DatasetOptions>& dataset_fields() {
+  using D = DatasetOptions;
+  static const Fields<D> fields = {
+      choice_field<D, std::string>("pixels", &D::pixels,
+                                   {{"video", "video"}, {"frames", "frames"}, {"none", "none"}},
+                                   "what is kept of the pictures: an mp4 file, RGB frames, nothing"),
+      whole_field("shard_clips", &D::shard_clips, {1, 100'000}, "clips of one HDF5 file"),
+      whole_field("compression", &D::compression, {0, 9}, "zlib's level for arrays, 0: none"),
+  };
+  return fields;
+}
+
 const Fields<JobFile>& job_fields() {
   using J = JobFile;
   static const Fields<J> fields = {
@@ -146,7 +158,7 @@ const Fields<JobFile>& job_fields() {
       text_field("model", &J::model, "an existing folder, else org/name[@revision]"),
       prompts_field(),
       text_field("output", &J::output, "folder of the results; {date}, {job}, {model} are filled in"),
-      words_field("save", &J::save, {"video", "latents", "frames"}, "what is kept of each clip"),
+      words_field("save", &J::save, {"video", "latents", "frames", "hdf5"}, "what is kept of each clip"),
       section_field("video", &J::video, video_fields, "the video files"),
       section_field("sampling", &J::sampling, sampling_fields, "how each clip is made"),
       override_section(),
@@ -161,6 +173,7 @@ const Fields<JobFile>& job_fields() {
           {{"auto", DeviceKind::automatic}, {"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}},
           "where to run; auto: cuda where there is a GPU"),
       section_field("regression", &J::regression, regression_fields, "job: regress"),
+      section_field("dataset", &J::dataset, dataset_fields, "save: [hdf5]"),
       choice_field<J, Numerics>("numerics", &J::numerics,
                                 {{"diffusers", Numerics::diffusers},
                                  {"official", Numerics::official},
@@ -168,11 +181,17 @@ const Fields<JobFile>& job_fields() {
                                 "whose arithmetic to follow"),
       whole_field("retries", &J::retries, {0, 1000}, "how often a rerun tries a failed item again"),
       foreign_section("cluster", "submit: the batch system"),
-      foreign_section("dataset", "job: preprocess"),
       foreign_section("preprocess", "job: preprocess"),
       foreign_section("train", "job: train"),
   };
   return fields;
+}
+
+bool makes_video(const std::vector<std::string>& save, const DatasetOptions& dataset) {
+  const auto saves = [&](const char* kind) {
+    return std::find(save.begin(), save.end(), kind) != save.end();
+  };
+  return saves("video") || (saves("hdf5") && dataset.pixels == "video");
 }
 
 void read_job(const Value& document, JobFile& job, Reading& reading) {

@@ -25,6 +25,7 @@ struct JobFile {
   DeviceKind device = DeviceKind::automatic;
   Numerics numerics = Numerics::diffusers;
   Regression regression;
+  DatasetOptions dataset;
   int64_t retries = 2;
 };
 
@@ -33,7 +34,11 @@ const Fields<VideoOptions>& video_fields();
 const Fields<Parallel>& parallel_fields();
 const Fields<Precision>& precision_fields();
 const Fields<Regression>& regression_fields();
+const Fields<DatasetOptions>& dataset_fields();
 const Fields<JobFile>& job_fields();
+
+/// Is an H.264 video made of each clip?
+bool makes_video(const std::vector<std::string>& save, const DatasetOptions& dataset);
 
 /// Reads the document over what `job` has. A known sampling, video, ... key that stands at the top level (or
 /// the other way round) is told where it belongs.

@@ -54,6 +54,13 @@ struct VideoOptions {
   std::string container = "mp4";  // mp4
 };
 
+/// save: [hdf5]
+struct DatasetOptions {
+  std::string pixels = "video";  // video (an mp4 file), frames (RGB), none
+  int64_t shard_clips = 64;      // of one HDF5 file
+  int64_t compression = 1;       // zlib's level of arrays of numbers, 0: none
+};
+
 struct Regression {
   std::string references;
   double min_ssim = 0.98;

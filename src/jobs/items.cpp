@@ -41,16 +41,13 @@ std::string shape_key(const Sampling& sampling) {
 /// set.
 class RequestCheck {
  public:
-  RequestCheck(const ItemContext& context, Problems& problems)
-      : context_(context),
-        video_(std::find(context.save.begin(), context.save.end(), "video") != context.save.end()),
-        problems_(problems) {}
+  RequestCheck(const ItemContext& context, Problems& problems) : context_(context), problems_(problems) {}
 
   /// Is the shape good?
   bool good(const Sampling& sampling, const PromptRow& row) {
     Problems found;
     context_.blueprint.check(sampling, row.where, found);
-    if (video_) check_video_size(sampling, row.where, found);
+    if (context_.video) check_video_size(sampling, row.where, found);
     for (const std::string& problem : found.list()) {
       const std::string moved = moved_to_key(problem, row);
       if (noted_.insert(moved).second) problems_.add(moved);
@@ -96,7 +93,6 @@ class RequestCheck {
   }
 
   const ItemContext& context_;
-  bool video_;
   Problems& problems_;
   std::unordered_set<std::string> noted_;
 };

@@ -31,7 +31,7 @@ struct ItemContext {
   const Blueprint& blueprint;
   const PipelineOptions& options;
   const RequestFacts& facts;
-  const std::vector<std::string>& save;
+  bool video;                                         // is an H.264 video made of each clip?
   const std::map<std::string, std::string>& sources;  // full key -> where the job, preset or --set set it
   const std::string& job_file;
   const std::vector<Value>& set;  // above the prompts' own lines

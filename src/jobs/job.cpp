@@ -213,8 +213,9 @@ void JobLoader::make_items() {
     // Reading the model for its fingerprint is for nothing where the job can't start.
     const std::string fingerprint = problems_.empty() ? result_.model->fingerprint() : std::string();
     result_.facts = request_facts(job_, result_.options, fingerprint);
-    const ItemContext context{*result_.blueprint, result_.options, result_.facts, job_.save,
-                              sources_,           name_,           set_};
+    const ItemContext context{
+        *result_.blueprint, result_.options, result_.facts, makes_video(job_.save, job_.dataset),
+        sources_,           name_,           set_};
     result_.items = rushes::make_items(drafts, context, problems_);
   } catch (const UserError& error) {
     add_all(error, problems_);
@@ -253,6 +254,7 @@ void JobLoader::describe() {
   job.device = job_.device;
   job.numerics = job_.numerics;
   job.regression = job_.regression;
+  job.dataset = job_.dataset;
   job.retries = job_.retries;
   JobFile resolved = with_options(job_, result_.options);
   resolved.output = job.output;

@@ -45,6 +45,7 @@ struct Job {
   DeviceKind device = DeviceKind::automatic;
   Numerics numerics = Numerics::diffusers;
   Regression regression;
+  DatasetOptions dataset;
   int64_t retries = 2;
   std::vector<SettingRow> settings;
   std::string resolved_yaml;  // what goes to output/job.yaml

@@ -52,6 +52,7 @@ std::vector<std::string> outputs_of(const std::string& id, const Job& job) {
     if (kind == "video") outputs.push_back(OutputFolder::video_path(id, job.video.container));
     if (kind == "latents") outputs.push_back(OutputFolder::latents_path(id));
     if (kind == "frames") outputs.push_back(OutputFolder::frames_path(id) + "/");
+    if (kind == "hdf5") outputs.emplace_back("hdf5/");  // in the spool or in some shard there
   }
   return outputs;
 }

@@ -56,6 +56,7 @@ std::vector<FileEntry> entries_of(const fs::path& from, const std::string& to, c
 }
 
 std::string kind_of(const std::string& path) {
+  if (path.starts_with("hdf5/")) return "hdf5";
   return path.starts_with("videos/") ? "video" : path.starts_with("latents/") ? "latents" : "frames";
 }
 
@@ -69,7 +70,8 @@ Publisher::Publisher(const ResolvedJob& job, const OutputFolder& folder, const W
       work_(work),
       claims_(claims),
       events_(events),
-      facts_(std::move(facts)) {}
+      facts_(std::move(facts)),
+      shards_(folder, work, job.job.dataset) {}
 
 nlohmann::json Publisher::describe(const Item& item) const {
   return {{"prompt", item.prompt},
@@ -92,9 +94,7 @@ std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& 
   for (const std::string& kind : job_.save) {
     if (kind == "video") {
       const fs::path path = work_.path(id + "." + job_.video.container);
-      const VideoFormat format{
-          .codec = job_.video.codec, .crf = job_.video.crf, .container = job_.video.container};
-      write_video(path, delivery.clip.frames, delivery.item->sampling.fps, format);
+      write_video(path, delivery.clip.frames, delivery.item->sampling.fps, video_format());
       sync_path(path);
       made.emplace_back(path, OutputFolder::video_path(id, job_.video.container));
     } else if (kind == "latents") {
@@ -110,11 +110,63 @@ std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& 
       }
       sync_path(path);
       made.emplace_back(path, OutputFolder::frames_path(id));
+    } else if (kind == "hdf5") {
+      const fs::path path = work_.path(id + ".sample.safetensors");
+      const fs::path video = work_.path(id + ".sample." + job_.video.container);
+      if (job_.dataset.pixels == "video") {
+        write_video(video, delivery.clip.frames, delivery.item->sampling.fps, video_format());
+      }
+      write_sample(path, sample_of(delivery, video), "w");
+      std::error_code ignored;
+      fs::remove(video, ignored);
+      made.emplace_back(path, ShardStore::spool_path(facts_.replica, id));
     } else {
       throw InternalError("nothing writes the output kind '" + kind + "'");
     }
   }
   return made;
+}
+
+VideoFormat Publisher::video_format() const {
+  return {.codec = job_.video.codec, .crf = job_.video.crf, .container = job_.video.container};
+}
+
+Sample Publisher::sample_of(const Delivery& delivery, const fs::path& video) const {
+  const Clip& clip = delivery.clip;
+  const Item& item = *delivery.item;
+  nlohmann::json settings = get_fields(sampling_fields(), item.sampling);
+  const auto text = [](const nlohmann::json& json) {
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  nlohmann::json provenance = describe(item);
+  provenance["request_hash"] = item.request_hash;
+  for (const char* key : {"prompt", "sampling", "where"})
+    provenance.erase(key);
+  Sample sample{item.id, item.prompt, text(settings), text(provenance), {}};
+  sample.parts["latents"] = clip.latents[0];
+  if (clip.text_embeds.defined()) {
+    sample.parts["text_embeds"] = clip.text_embeds[0];
+    sample.parts["text_mask"] = at::arange(clip.text_embeds.size(1)).lt(clip.text_tokens).to(at::kByte);
+  }
+  if (job_.dataset.pixels == "frames") {
+    const Frames& frames = clip.frames;
+    auto* const rgb = const_cast<uint8_t*>(frames.rgb.data());
+    sample.parts["frames"] = at::from_blob(rgb, {frames.count, frames.height, frames.width, 3}, at::kByte);
+  } else if (job_.dataset.pixels == "video") {
+    const std::string bytes = read_file(video);
+    sample.parts["video"] =
+        at::from_blob(const_cast<char*>(bytes.data()), {static_cast<int64_t>(bytes.size())}, at::kByte)
+            .clone();
+  }
+  return sample;
+}
+
+void Publisher::join_shards(bool all) {
+  const auto& save = job_.save;
+  if (std::find(save.begin(), save.end(), "hdf5") == save.end()) return;
+  if (!all && spooled_ < job_.dataset.shard_clips) return;
+  shards_.join(facts_.replica, all);
+  spooled_ = 0;
 }
 
 void Publisher::move_into_place(const fs::path& from, const std::string& to) const {
@@ -160,6 +212,19 @@ void Publisher::remove_outputs_but(const std::string& id, const std::vector<File
     std::error_code error;
     fs::remove_all(folder_.root() / path, error);
     if (error) fail("cannot remove the old ", (folder_.root() / path).string(), ": ", error.message());
+  }
+}
+
+/// The old sample, whichever replica spooled it. (One in a shard stays there, and no record points to it.)
+void Publisher::remove_spooled_but(const std::string& id, const std::vector<FileEntry>& kept) const {
+  std::vector<std::string> ignored;
+  const auto old = read_record(folder_.record(id), ignored);
+  if (!old) return;
+  for (const FileEntry& file : old->files) {
+    const bool keep = std::any_of(kept.begin(), kept.end(),
+                                  [&](const FileEntry& entry) { return entry.path == file.path; });
+    std::error_code error;
+    if (!keep && file.path.starts_with("hdf5/spool/")) fs::remove(folder_.root() / file.path, error);
   }
 }
 
@@ -209,6 +274,7 @@ void Publisher::deliver(const Delivery& delivery) {
     return;
   }
   if (kept) record.files.insert(record.files.end(), kept->files.begin(), kept->files.end());
+  remove_spooled_but(item.id, record.files);
   take_back_record(item.id, kept);
   remove_outputs_but(item.id, record.files);
   for (const auto& [from, to] : made)
@@ -217,6 +283,7 @@ void Publisher::deliver(const Delivery& delivery) {
   claims_.forget_deaths(item.id);
   events_.add("item_done", {{"id", item.id}, {"seconds", delivery.seconds}, {"attempts", delivery.attempts}});
   claims_.release_locked(item.id);
+  ++spooled_;
 }
 
 void Publisher::fail_item(const Item& item, const std::string& error, int64_t attempts) {

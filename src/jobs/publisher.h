@@ -9,6 +9,8 @@
 #include "jobs/events.h"
 #include "jobs/job.h"
 #include "jobs/record.h"
+#include "jobs/shards.h"
+#include "media/ffmpeg/video.h"
 
 namespace rushes {
 
@@ -22,6 +24,7 @@ struct RunFacts {
   int threads = 1;
   std::string device;
   bool fresh = false;  // nothing of an earlier run is kept
+  int64_t replica = 0;
 };
 
 /// A finished clip on its way to disk.
@@ -41,6 +44,9 @@ class Publisher {
   /// Encodes, writes, publishes, gives up the claim. Throws UserError: the disk (see is_disk_trouble) or this
   /// clip is at fault; nothing is published then and the claim is kept.
   void deliver(const Delivery& delivery);
+  /// Joins what this replica has spooled to shards where there is enough for one; with `all` the rest too.
+  /// Throws UserError: the disk.
+  void join_shards(bool all);
   /// Records that an item failed and gives up the claim. Throws UserError where that cannot be written.
   void fail_item(const Item& item, const std::string& error, int64_t attempts);
 
@@ -48,6 +54,9 @@ class Publisher {
   nlohmann::json describe(const Item& item) const;
   /// Makes the outputs in the work place: pairs of (there, path in the folder).
   std::vector<std::pair<std::filesystem::path, std::string>> encode(const Delivery& delivery) const;
+  VideoFormat video_format() const;
+  Sample sample_of(const Delivery& delivery, const std::filesystem::path& video) const;
+  void remove_spooled_but(const std::string& id, const std::vector<FileEntry>& kept) const;
   void move_into_place(const std::filesystem::path& from, const std::string& to) const;
   std::optional<ItemRecord> still_good(const Item& item) const;
   void remove_outputs_but(const std::string& id, const std::vector<FileEntry>& kept) const;
@@ -60,6 +69,8 @@ class Publisher {
   Claims& claims_;
   const EventLog& events_;
   RunFacts facts_;
+  ShardStore shards_;
+  int64_t spooled_ = 0;  // since shards were made last
 };
 
 }  // namespace rushes

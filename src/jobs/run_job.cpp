@@ -22,6 +22,7 @@
 #include "jobs/preparation.h"
 #include "jobs/progress.h"
 #include "jobs/runner.h"
+#include "jobs/shards.h"
 #include "jobs/signals.h"
 
 namespace rushes {
@@ -56,6 +57,8 @@ class JobRun {
 
   template <class Function>
   int guarded(Function function);
+  /// That this rank belongs to; negative where it idles.
+  int64_t replica() const { return groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()); }
   Tally tally() const;
   int exit_code(const Tally& tally);
   void write_failed(const Tally& tally) const;
@@ -225,7 +228,7 @@ bool JobRun::load_pipeline() {
   const bool any = std::any_of(start_.ledger.begin(), start_.ledger.end(),
                                [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
   form_groups();
-  const bool idles = groups_ ? groups_->seat.replica < 0 : plan_->replica_of(world_.rank()) < 0;
+  const bool idles = replica() < 0;
   PipelineOptions options = job_.options;
   if (groups_) options.groups = &*groups_;
   if (any && host_ && !options.device.is_cuda())
@@ -269,7 +272,7 @@ void JobRun::work() {
   Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
   Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
-                       plan_->text(), threads_, job_.options.device.str(), request_.fresh});
+                       plan_->text(), threads_, job_.options.device.str(), request_.fresh, replica()});
   std::unique_ptr<Writer> writer;
   std::unique_ptr<Runner> runner;
   const Crew crew{replica_, *watch_, world_};
@@ -284,12 +287,10 @@ void JobRun::work() {
   if (pipeline_ && !follows) {
     code = guarded([&] {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
-      runner = std::make_unique<Runner>(
-          RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner, publisher, *writer, *events_,
-                      embeddings_.get(), stop_, crew, rules_, *order_, clock_,
-                      static_cast<size_t>(std::max<int64_t>(
-                          0, groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()))),
-                      static_cast<size_t>(plan_->dp())});
+      runner = std::make_unique<Runner>(RunnerParts{
+          job_, *pipeline_, *folder_, claims, residence_->owner, publisher, *writer, *events_,
+          embeddings_.get(), stop_, crew, rules_, *order_, clock_,
+          static_cast<size_t>(std::max<int64_t>(0, replica())), static_cast<size_t>(plan_->dp())});
     });
   }
   round(Round::ordinary);
@@ -303,6 +304,8 @@ void JobRun::work() {
   world_.agree(code);
   if (groups_ ? groups_->seat.replica == 0 : world_.rank() == 0) round(Round::last_chance);
   writer.reset();
+  if (pipeline_ && !follows)
+    code = worse_exit_code(code, guarded([&] { publisher.join_shards(/*all=*/true); }));
   code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
 }
@@ -351,6 +354,11 @@ int JobRun::finish() {
       if (now.left == 0) end_fresh_run(*folder_, start_.digest);
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
+    const auto& save = job_.job.save;
+    if (std::find(save.begin(), save.end(), "hdf5") != save.end()) {
+      const int joined = guarded([&] { ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
+      if (joined != kExitDone) code = worse_exit_code(code, kExitStopped);
+    }
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
     events_->add("run_ended", {{"code", code},
                                {"done", now.done.size()},
@@ -409,7 +417,10 @@ void JobRun::tell(const Tally& now, int code) const {
   if (now.left > 0) line += str(", ", now.left, " left (stopped: ", why_stopped(), ")");
   log_info(line, " in ", short_time(timer_.seconds()));
   for (const std::string& kind : job_.job.save)
-    log_info(kind == "video" ? "videos" : kind, ": ", root, "/", kind == "video" ? "videos" : kind);
+    log_info(kind == "video" ? "videos" : kind, ": ", root, "/",
+             kind == "video"  ? "videos"
+             : kind == "hdf5" ? "dataset.h5"
+                              : kind);
   if (code == kExitStopped) {
     const bool disk = !trouble_.empty();
     log_info(disk ? "once that is mended (free space, quota, rights), run" : "run",

@@ -97,6 +97,12 @@ void Writer::write(const Delivery& delivery) {
     publisher_.fail_item(*delivery.item, "writing: " + error, delivery.attempts);
   }
   owner_.change([](OwnerStatus& status) { status.writing.clear(); });
+  try {
+    publisher_.join_shards(/*all=*/false);
+  } catch (const UserError& problem) {
+    if (is_disk_trouble(problem.what(), folder_.hidden())) throw;
+    log_warning("clips stay in the spool: ", problem.what());  // until the end of the run, or the next
+  }
 }
 
 }  // namespace rushes

@@ -20,6 +20,7 @@ struct ForwardBatch {
 
   // text encoding: [1, max_sequence_length, text dim] in the text encoder's dtype, rows past the prompt zero.
   at::Tensor prompt_embeds;
+  int64_t prompt_tokens = 0;          // of its rows those that are not zero
   at::Tensor negative_prompt_embeds;  // undefined without classifier-free guidance
 
   // timestep preparation

@@ -80,6 +80,9 @@ struct Clip {
   at::Tensor
       latents;    // float32 on CPU, [1, channels, frames, height, width], as diffusers' output_type="latent"
   Frames frames;  // rounded to nearest; on the replica's first rank
+  at::Tensor
+      text_embeds;  // float32 on CPU, [1, max_sequence_length, text dim], rows past the prompt's tokens zero
+  int64_t text_tokens = 0;  // of the prompt
   std::vector<StageTime> times;
   std::vector<std::string> warnings;  // e.g. "prompt cut to 512 tokens"
 };

@@ -20,6 +20,7 @@ Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   ForwardBatch batch;
   batch.request = request;
   Clip clip;
+  at::Tensor text_embeds;
   for (const auto& stage : stages_) {
     context.check_stop(stage->name().c_str());
     if (context.observer != nullptr) context.observer->on_stage(stage->name());
@@ -27,10 +28,13 @@ Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
     stage->verify_input(batch);
     stage->forward(batch, context);
     stage->verify_output(batch);
+    if (!text_embeds.defined()) text_embeds = batch.prompt_embeds;  // denoising casts them
     clip.times.push_back({stage->name(), timer.seconds()});
   }
   clip.latents = batch.latents.to(at::kCPU, at::kFloat).contiguous();
   clip.frames = std::move(batch.frames);
+  clip.text_embeds = text_embeds.to(at::kCPU, at::kFloat);
+  clip.text_tokens = batch.prompt_tokens;
   clip.warnings = std::move(batch.warnings);
   return clip;
 }

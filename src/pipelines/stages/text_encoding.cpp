@@ -12,15 +12,17 @@ void TextEncodingStage::verify_input(const ForwardBatch& batch) const {
 }
 
 void TextEncodingStage::forward(ForwardBatch& batch, const RunContext& context) {
-  batch.prompt_embeds = embed(batch.request.prompt, "prompt", batch, context);
+  Embedded prompt = embed(batch.request.prompt, "prompt", batch, context);
+  batch.prompt_embeds = std::move(prompt.rows);
+  batch.prompt_tokens = prompt.tokens;
   if (batch.guided()) {
     batch.negative_prompt_embeds =
-        embed(batch.request.sampling.negative_prompt, "negative prompt", batch, context);
+        embed(batch.request.sampling.negative_prompt, "negative prompt", batch, context).rows;
   }
 }
 
-at::Tensor TextEncodingStage::embed(const std::string& text, const char* what, ForwardBatch& batch,
-                                    const RunContext& context) {
+TextEncodingStage::Embedded TextEncodingStage::embed(const std::string& text, const char* what,
+                                                     ForwardBatch& batch, const RunContext& context) {
   const int64_t length = batch.request.sampling.max_sequence_length;
   const TokenIds tokens = parts_.tokenizer->encode(clean_prompt(text, parts_.normalize_nfc), length);
   if (tokens.cut)
@@ -32,7 +34,7 @@ at::Tensor TextEncodingStage::embed(const std::string& text, const char* what, F
   const at::Tensor rows = rows_of(tokens, key, context);
   at::Tensor embeds = at::zeros({1, length, rows.size(1)}, rows.options());
   embeds.select(0, 0).narrow(0, 0, rows.size(0)).copy_(rows);
-  return embeds;
+  return {embeds, rows.size(0)};
 }
 
 /// -> [real tokens, text dim], on every rank of the replica.

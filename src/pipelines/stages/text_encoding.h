@@ -30,7 +30,11 @@ class TextEncodingStage : public Stage {
   void verify_output(const ForwardBatch& batch) const override;
 
  private:
-  at::Tensor embed(const std::string& text, const char* what, ForwardBatch& batch, const RunContext& context);
+  struct Embedded {
+    at::Tensor rows;  // [1, max_sequence_length, text dim]
+    int64_t tokens = 0;
+  };
+  Embedded embed(const std::string& text, const char* what, ForwardBatch& batch, const RunContext& context);
   at::Tensor rows_of(const TokenIds& tokens, const std::string& key, const RunContext& context);
   at::Tensor encode(const TokenIds& tokens);
 

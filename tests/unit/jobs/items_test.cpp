@@ -56,7 +56,7 @@ class Fixture {
   Made make(const std::vector<PromptRow>& rows) {
     Problems problems;
     const auto drafts = draft_items(rows, base, set, problems);
-    const ItemContext context{blueprint, options, facts, save, sources, job_file, set};
+    const ItemContext context{blueprint, options, facts, video, sources, job_file, set};
     Made made;
     made.items = make_items(drafts, context, problems);
     made.problems = problems.list();
@@ -67,7 +67,7 @@ class Fixture {
   PipelineOptions options;
   RequestFacts facts{
       .model = "abc", .numerics = "diffusers", .attention = "sdpa", .device = "cpu", .build = ""};
-  std::vector<std::string> save = {"video"};
+  bool video = true;
   std::map<std::string, std::string> sources = {{"sampling.height", "job.yaml:3"}};
   std::string job_file = "job.yaml";
   Sampling base;
@@ -183,7 +183,7 @@ TEST_CASE("items: bad sizes are told once, where the key stands") {
              "job.yaml: sampling.width is 33; H.264 video needs an even number (save: [frames] takes any)",
              "p.jsonl:4: height is 65; a multiple of 16 is needed",
              "p.jsonl:4: height is 65; H.264 video needs an even number (save: [frames] takes any)"});
-  fixture.save = {"frames", "latents"};
+  fixture.video = false;
   fixture.base.height = 64;
   CHECK(fixture.make({row("a", 1)}).problems.empty());
 }

@@ -1,0 +1,63 @@
+#pragma once
+// save: [hdf5]: from clips that were spooled one by one to closed shards and one file that shows them all.
+//
+//   hdf5/spool/<slot>/<id>.safetensors   a committed clip that is in no shard yet
+//   hdf5/<bucket>/shard-<hash>.h5        closed shards
+//   dataset.h5                           all samples as one, by reference
+//
+// An item's record says where its sample is: in the spool, or in which shard. A shard is made whole beside,
+// renamed, and only then do records point to it and leave the spool; whoever dies in between leaves samples
+// in the spool that go into another shard, and rows that no record points to.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/settings.h"
+#include "datasets/shard.h"
+#include "jobs/output_folder.h"
+
+namespace rushes {
+
+class ShardStore {
+ public:
+  ShardStore(const OutputFolder& folder, const WorkPlace& work, DatasetOptions options)
+      : folder_(folder), work_(work), options_(std::move(options)) {}
+
+  /// Where a clip of the replica's is spooled, relative to the folder. Replicas share slots, so that there
+  /// are few, and each is joined by one process at a time.
+  static std::string spool_path(int64_t replica, const std::string& id);
+
+  /// Makes shards of what lies in the replica's slot, as many as can be full; with `all` of the rest too.
+  /// Does nothing while another process is at it. Throws UserError (the disk).
+  void join(int64_t replica, bool all) { join_slot(slot_of(replica), all); }
+  /// Joins all that is spooled, removes shards without a row that counts, writes dataset.h5.
+  void finish();
+
+ private:
+  struct Spooled;
+  static std::string slot_of(int64_t replica);
+  void join_slot(const std::string& slot, bool all);
+  std::vector<Spooled> spooled(const std::string& slot) const;
+  std::optional<std::string> spooled_hash(const std::string& id, const std::string& path) const;
+  void make_shard(const std::string& bucket, const std::vector<Spooled>& samples);
+  void point_to_shard(const Spooled& sample, const struct FileEntry& shard);
+  void remove_unused();
+
+  OutputFolder folder_;
+  const WorkPlace& work_;
+  DatasetOptions options_;
+};
+
+/// The shards of an output folder and their rows that count, by the items' records; and the samples that are
+/// still spooled (paths relative to the folder).
+struct DatasetContents {
+  std::vector<ShardRows> shards;
+  std::vector<std::string> spooled;
+};
+DatasetContents dataset_contents(const OutputFolder& folder);
+
+/// Samples whose files are not as recorded: "<path>: <what>". Reads everything.
+std::vector<std::string> verify_dataset(const OutputFolder& folder);
+
+}  // namespace rushes
