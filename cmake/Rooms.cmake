@@ -58,6 +58,17 @@ function(rushes_link_cuda target)
   endif()
 endfunction()
 
+# rushes_embed(<target> files...): each text file as a C++ literal, to be included as <file name>.inc. 
+function(rushes_embed target)
+  foreach(file IN LISTS ARGN)
+    get_filename_component(name "${file}" NAME)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${file}")
+    file(READ "${PROJECT_SOURCE_DIR}/${file}" text)
+    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/generated/${name}.inc" CONTENT "R\"rushes(@text@)rushes\"\n" @ONLY)
+  endforeach()
+  target_include_directories(${target} PRIVATE "${PROJECT_BINARY_DIR}/generated")
+endfunction()
+
 # rushes_tests(<room> [DRIVER] LINK targets...): every tests/unit/<room>/*_test.cpp in one program, one CTest test.
 # DRIVER: the program is only driven by other tests and holds none of its own.
 function(rushes_tests room)

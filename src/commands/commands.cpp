@@ -12,6 +12,8 @@
 #include "base/nearest.h"
 #include "base/version.h"
 #include "commands/bench_command.h"
+#include "commands/bless_command.h"
+#include "commands/compare_command.h"
 #include "commands/dataset_command.h"
 #include "commands/doctor_command.h"
 #include "commands/plan_command.h"
@@ -39,6 +41,9 @@ const std::vector<Command>& commands() {
        plan_command},
       {"status", "status OUTPUT [--watch]", "shows how far the runs over an output folder are",
        status_command},
+      {"compare", "compare OUTPUT --references DIR [--min-ssim X]", "compares clips with their references",
+       compare_command},
+      {"bless", "bless OUTPUT --references DIR", "makes clips the references", bless_command},
       {"dataset", "dataset info OUTPUT [--verify] | export OUTPUT --to DIR",
        "shows the data set in an output folder, or writes it as WebDataset tars", dataset_command},
       {"probe", "probe --model DIR --component NAME ...", "runs one component on given tensors",
@@ -55,7 +60,8 @@ void print_help(std::ostream& out) {
     out << "  rushes " << command.usage << "\n      " << command.meaning << "\n";
   }
   out << "\n  rushes COMMAND --help lists a command's options. Several ranks: mpirun -n N rushes run JOB.\n\n"
-      << "Exit codes: 0 all done; 1 a bug; 2 wrong input, nothing was started; 4 some items failed, the rest "
+      << "Exit codes: 0 all done; 1 a bug; 2 wrong input, nothing was started; 3 done, but a regression\n"
+         "check fell short; 4 some items failed, the rest "
          "is done;\n"
       << "75 stopped early: run the same command again.\n";
 }
@@ -93,6 +99,14 @@ std::optional<int64_t> whole_number(const std::string& text, const char* option,
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc() && end == text.data() + text.size()) return value;
   problems.add("--", option, " ", text, ": needs a whole number");
+  return {};
+}
+
+std::optional<double> ssim_option(const std::string& text, Problems& problems) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size() && value >= -1 && value <= 1) return value;
+  problems.add("--min-ssim ", text, ": needs a number up to 1");
   return {};
 }
 

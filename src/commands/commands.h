@@ -22,6 +22,8 @@ int answer_errors(const char* command, const std::function<int()>& body);
 /// An option's value as a whole number, or what is wrong with it, with the option's name (cxxopts' own reader
 /// leaves that out).
 std::optional<int64_t> whole_number(const std::string& text, const char* option, Problems& problems);
+/// The value of --min-ssim, from -1 to 1, or what is wrong with it.
+std::optional<double> ssim_option(const std::string& text, Problems& problems);
 /// The value of --dtype, or what is wrong with it.
 std::optional<Dtype> dtype_option(const std::string& text, Problems& problems);
 

@@ -23,7 +23,9 @@ cxxopts::Options run_options() {
   options.add_options()                                                                          //
       ("fresh", "make every item again; each old output is replaced when its new one is whole")  //
       ("retry-failed", "try failed items again, however often they were tried")                  //
-      ("verify", "look at every byte of what is there, not only at sizes and times")             //
+      ("noise-floor", "of job: regress: make the clips N times more and say which min_ssim they can hold",
+       cxxopts::value<std::string>(), "N")                                            //
+      ("verify", "look at every byte of what is there, not only at sizes and times")  //
       ("simulate", "make nothing: show how N replicas would get through the job",
        cxxopts::value<std::string>(), "N")                                                        //
       ("with", "of a simulation: deaths=0.1 an hour, stragglers=0.02, ... (may be given again)",  //
@@ -40,6 +42,12 @@ RunRequest read_request(const cxxopts::ParseResult& parsed) {
   request.fresh = parsed.count("fresh") > 0;
   request.retry_failed = parsed.count("retry-failed") > 0;
   request.verify = parsed.count("verify") > 0;
+  if (parsed.count("noise-floor") > 0) {
+    const auto reruns = whole_number(parsed["noise-floor"].as<std::string>(), "noise-floor", problems);
+    request.noise_floor = reruns.value_or(1);
+    if (request.noise_floor < 1 || request.noise_floor > 1000)
+      problems.add("--noise-floor must be a number of reruns from 1 to 1000; found ", request.noise_floor);
+  }
   for (const char* option : {"with", "device"}) {
     if (parsed.count(option) > 0) problems.add("--", option, " goes with --simulate N");
   }
@@ -62,7 +70,7 @@ int simulate_in_memory(const cxxopts::ParseResult& parsed, const StopToken& stop
   for (const auto& option : parsed.arguments()) {
     if (option.key() == "with") set_rule(rules, option.value(), problems);
   }
-  for (const char* option : {"fresh", "retry-failed", "verify"}) {
+  for (const char* option : {"fresh", "retry-failed", "verify", "noise-floor"}) {
     if (parsed.count(option) > 0) problems.add("--", option, " does not go with --simulate");
   }
   problems.throw_if_any();

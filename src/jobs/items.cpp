@@ -146,6 +146,7 @@ nlohmann::json prompt_line(const Item& item) {
   for (size_t i = 0; i < fields.size(); ++i) {
     if ((item.own_keys >> i & 1) != 0) line[fields[i].key] = fields[i].get(item.sampling);
   }
+  if (item.min_ssim) line["min_ssim"] = *item.min_ssim;
   line["id"] = item.id;
   line["seed"] = item.sampling.seed;
   line["samples"] = 1;
@@ -215,6 +216,7 @@ std::vector<Item> make_items(const std::vector<ItemDraft>& drafts, const ItemCon
     item.prompt = draft.row->prompt;
     item.sampling = draft.sampling;
     item.where = draft.row->where;
+    item.min_ssim = draft.row->min_ssim;
     const auto [cost, is_new] = flops.emplace(shape_key(item.sampling), 0.0);
     if (is_new && check.good(item.sampling, *draft.row))
       cost->second = context.blueprint.cost(item.sampling, context.options).flops;

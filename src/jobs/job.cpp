@@ -8,6 +8,7 @@
 #include "dist/parallel_plan.h"
 #include "jobs/items.h"
 #include "jobs/presets.h"
+#include "jobs/regress.h"
 #include "jobs/resolution.h"
 #include "models/tokenizers/icu/nfc.h"
 #include "planner/planner.h"
@@ -55,6 +56,7 @@ class JobLoader {
   void make_items();
   void check_guidance();
   void describe();
+  void check_references();
   void throw_what_is_wrong() const;
 
   std::string source(const std::string& key) const {
@@ -110,8 +112,9 @@ void JobLoader::check_settings() {
   const auto word = [&](const char* key) {
     return find_field(job_fields(), key)->get(job_).get<std::string>();
   };
-  if (job_.kind != JobKind::generate)
-    problems_.add(source("job"), ": job: ", word("job"), " is not there yet; this version does generate");
+  if (job_.kind != JobKind::generate && job_.kind != JobKind::regress)
+    problems_.add(source("job"), ": job: ", word("job"),
+                  " is not there yet; this version does generate, regress");
   if (job_.numerics != Numerics::diffusers)
     problems_.add(source("numerics"), ": numerics: ", word("numerics"),
                   " is not there yet; this version does diffusers");
@@ -213,6 +216,8 @@ void JobLoader::make_items() {
     // Reading the model for its fingerprint is for nothing where the job can't start.
     const std::string fingerprint = problems_.empty() ? result_.model->fingerprint() : std::string();
     result_.facts = request_facts(job_, result_.options, fingerprint);
+    // A night's clips are those of the night's build.
+    if (job_.kind == JobKind::regress) result_.facts.build = build_identity();
     const ItemContext context{
         *result_.blueprint, result_.options, result_.facts, makes_video(job_.save, job_.dataset),
         sources_,           name_,           set_};
@@ -244,7 +249,7 @@ void JobLoader::describe() {
   const std::string date = overrides_.date.empty() ? today() : overrides_.date;
   job.kind = job_.kind;
   job.model = job_.model;
-  job.output = fill_output(job_, file_, date, source("output"), problems_);
+  job.output = fill_output(job_, file_, date, source("output"), problems_) + overrides_.output_suffix;
   job.save = job_.save;
   job.video = job_.video;
   job.sampling = job_.sampling;
@@ -269,6 +274,14 @@ void JobLoader::describe() {
   }
 }
 
+/// What a regress job is to be compared with must be there before anything is made.
+void JobLoader::check_references() {
+  Problems found;
+  rushes::check_references(result_, found);
+  for (const std::string& problem : found.list())
+    problems_.add(source("regression.references"), ": ", problem);
+}
+
 /// Each problem once (two components may share a file), and not a million of them.
 void JobLoader::throw_what_is_wrong() const {
   Problems once;
@@ -289,6 +302,7 @@ ResolvedJob JobLoader::load() {
   make_items();
   check_guidance();
   describe();
+  if (job_.kind == JobKind::regress && problems_.empty() && !overrides_.noise_rerun) check_references();
   throw_what_is_wrong();
   return std::move(result_);
 }

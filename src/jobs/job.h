@@ -25,11 +25,12 @@ struct SettingRow {
 struct Item {
   std::string id;  // file name of its outputs
   std::string prompt;
-  Sampling sampling;         // resolved: own seed, samples = 1
-  std::string request_hash;  // 32 hex digits; see "The request hash" in the README
-  double flops = 0;          // for longest-first order
-  std::string where;         // "prompts.jsonl:7"
-  uint64_t own_keys = 0;     // bit i: the prompt line itself gave sampling_fields()[i]
+  Sampling sampling;               // resolved: own seed, samples = 1
+  std::string request_hash;        // 32 hex digits; see "The request hash" in the README
+  double flops = 0;                // for longest-first order
+  std::string where;               // "prompts.jsonl:7"
+  std::optional<double> min_ssim;  // the prompt line's own; not part of the request
+  uint64_t own_keys = 0;           // bit i: the prompt line itself gave sampling_fields()[i]
 };
 
 struct Job {
@@ -56,6 +57,8 @@ struct JobOverrides {
   int64_t ranks = 0;              // that the job is for, to check `parallel` with; 0: not known
   bool any_layout = false;        // plan: `parallel` may be more than this version runs
   bool device_elsewhere = false;  // plan: the device is that of another machine and need not be here
+  bool noise_rerun = false;       // of job: regress: makes clips only, compares nothing
+  std::string output_suffix;      // goes behind `output`
   std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
 };
 

@@ -90,8 +90,15 @@ LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder
   LedgerEntry entry = decide(item, record, differ, outputs_of(item.id, job.job), rules);
   std::error_code error;
   entry.recorded = record || rules.fresh || std::filesystem::exists(folder.record(item.id), error);
-  if (entry.state == ItemState::refused)
-    entry.why = join(changed_keys(record->request, request_of(job, item)), "; ");
+  if (entry.state == ItemState::refused) {
+    const std::vector<std::string> changed = changed_keys(record->request, request_of(job, item));
+    entry.why = join(changed, "; ");
+    // job: regress over another build's clips: they are replaced.
+    if (changed.size() == 1 && changed.front().starts_with("build: ")) {
+      entry.state = ItemState::todo;
+      entry.why = "it was made by another build";
+    }
+  }
   return entry;
 }
 

@@ -77,6 +77,9 @@ class RowReader {
         row.prompt = read_text(entry.value, "prompt", reading_).value_or("");
       } else if (entry.key == "id") {
         row.id = read_id(entry.value);
+      } else if (entry.key == "min_ssim") {
+        row.min_ssim =
+            read_number(entry.value, {0, 1}, allowed_text(NumberRange{0, 1}), "min_ssim", reading_);
       } else {
         add_setting(entry, row);
       }
@@ -103,7 +106,7 @@ class RowReader {
     } else if (field || contains(kInputKeys, entry.key)) {
       reading_.problem(entry.line, entry.key, "no stage of ", rules_.pipeline, " reads this key; remove it");
     } else {
-      std::vector<std::string> known = {"prompt", "id"};
+      std::vector<std::string> known = {"prompt", "id", "min_ssim"};
       known.insert(known.end(), rules_.sampling_keys.begin(), rules_.sampling_keys.end());
       unknown_key(entry, entry.key, known, reading_);
     }

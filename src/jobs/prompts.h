@@ -14,9 +14,10 @@ namespace rushes {
 struct PromptRow {
   std::string prompt;
   std::optional<std::string> id;
-  std::vector<Entry> settings;  // sampling keys of this line; each was readable by its field
-  std::string document;         // "prompts.jsonl"
-  std::string where;            // "prompts.jsonl:7"
+  std::optional<double> min_ssim;  // job: regress: the SSIM that this clip's frames need
+  std::vector<Entry> settings;     // sampling keys of this line; each was readable by its field
+  std::string document;            // "prompts.jsonl"
+  std::string where;               // "prompts.jsonl:7"
 };
 
 /// What a prompt line may hold beside `prompt` and `id`.

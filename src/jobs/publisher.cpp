@@ -74,18 +74,20 @@ Publisher::Publisher(const ResolvedJob& job, const OutputFolder& folder, const W
       shards_(folder, work, job.job.dataset) {}
 
 nlohmann::json Publisher::describe(const Item& item) const {
-  return {{"prompt", item.prompt},
-          {"where", item.where},
-          {"sampling", get_fields(sampling_fields(), item.sampling)},
-          {"model", job_.model},
-          {"weights", resolved_.facts.model},
-          {"code", version_text()},
-          {"host", facts_.host},
-          {"batch_job", facts_.batch_job},
-          {"rank", facts_.rank},
-          {"layout", facts_.layout},
-          {"device", facts_.device},
-          {"threads", facts_.threads}};
+  nlohmann::json facts = {{"prompt", item.prompt},
+                          {"where", item.where},
+                          {"sampling", get_fields(sampling_fields(), item.sampling)},
+                          {"model", job_.model},
+                          {"weights", resolved_.facts.model},
+                          {"code", version_text()},
+                          {"host", facts_.host},
+                          {"batch_job", facts_.batch_job},
+                          {"rank", facts_.rank},
+                          {"layout", facts_.layout},
+                          {"device", facts_.device},
+                          {"threads", facts_.threads}};
+  if (item.min_ssim) facts["min_ssim"] = *item.min_ssim;
+  return facts;
 }
 
 std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& delivery) const {

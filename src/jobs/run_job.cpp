@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <iostream>
 #include <set>
 
 #include "base/env.h"
@@ -21,6 +22,7 @@
 #include "jobs/events.h"
 #include "jobs/preparation.h"
 #include "jobs/progress.h"
+#include "jobs/regress.h"
 #include "jobs/runner.h"
 #include "jobs/shards.h"
 #include "jobs/signals.h"
@@ -61,6 +63,7 @@ class JobRun {
   int64_t replica() const { return groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()); }
   Tally tally() const;
   int exit_code(const Tally& tally);
+  int compare_with_references(int code);
   void write_failed(const Tally& tally) const;
   void tell(const Tally& tally, int code) const;
   std::string why_stopped() const;
@@ -331,6 +334,22 @@ Tally JobRun::tally() const {
   return tally;
 }
 
+/// job: regress, when all is made that can be. Gives the exit code of the run and the comparison together.
+int JobRun::compare_with_references(int code) {
+  if (job_.job.kind != JobKind::regress || request_.overrides.noise_rerun || code == kExitStopped)
+    return code;
+  int compared = kExitDone;
+  const int failed = guarded([&] {
+    const Comparison comparison =
+        compare_output(folder_->root(), clips_of_job(job_), job_.job.regression.references,
+                       thresholds_of(job_), [&] { return stop_.requested(); });
+    compared = comparison.passed() ? kExitDone : kExitRegressed;
+    events_->add("compared", {{"passed", comparison.passed()}, {"clips", comparison.clips.size()}});
+  });
+  // What could not be compared (a full disk, a stop) can be by the same command again.
+  return worse_exit_code(code, failed == kExitDone ? compared : static_cast<int>(kExitStopped));
+}
+
 /// Rank 0 looks at what is on disk and says how the run ended; all ranks leave with its word.
 int JobRun::finish() {
   pipeline_.reset();
@@ -359,6 +378,7 @@ int JobRun::finish() {
       const int joined = guarded([&] { ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
       if (joined != kExitDone) code = worse_exit_code(code, kExitStopped);
     }
+    code = compare_with_references(code);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
     events_->add("run_ended", {{"code", code},
                                {"done", now.done.size()},
@@ -428,9 +448,42 @@ void JobRun::tell(const Tally& now, int code) const {
   }
 }
 
+/// `--noise-floor N`: the job's clips N + 1 times, each in a folder of its own below the output.
+int run_noise_floor(World& world, const RunRequest& request, const StopToken& stop) {
+  RunRequest rerun = request;
+  rerun.noise_floor = 0;
+  rerun.overrides.noise_rerun = true;
+  if (rerun.overrides.date.empty()) rerun.overrides.date = world.broadcast(utc_now().substr(0, 10));
+  std::vector<fs::path> folders;
+  int code = kExitDone;
+  for (int64_t i = 0; i <= request.noise_floor && code == kExitDone; ++i) {
+    rerun.overrides.output_suffix = str("/noise-floor/", i);
+    code = JobRun(world, rerun, stop).run();
+    folders.emplace_back(rerun.overrides.output_suffix);
+  }
+  if (code != kExitDone) return code;
+  if (world.rank() == 0) {
+    try {
+      JobOverrides overrides = rerun.overrides;
+      overrides.output_suffix.clear();
+      const ResolvedJob job = load_job(rerun.job_file, overrides);
+      if (job.job.kind != JobKind::regress) fail("--noise-floor goes with job: regress");
+      for (fs::path& folder : folders)
+        folder = job.job.output + folder.string();
+      tell_noise_floor(folders, std::cout);
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems())
+        log_error(problem);
+      code = kExitUsage;
+    }
+  }
+  return world.agree(code);
+}
+
 }  // namespace
 
 int run_job(World& world, const RunRequest& request, const StopToken& stop) {
+  if (request.noise_floor > 0) return run_noise_floor(world, request, stop);
   return JobRun(world, request, stop).run();
 }
 

@@ -15,6 +15,7 @@ struct RunRequest {
   bool fresh = false;         // makes every item again
   bool retry_failed = false;  // tries failed items again, however often they were tried
   bool verify = false;        // whole checksums of what is there
+  int64_t noise_floor = 0;    // of job: regress: makes the clips once and N times more, and compares these
 };
 
 /// Collective: every rank calls it and gets the same exit code (README, "Exit codes"). Rank 0 validates and

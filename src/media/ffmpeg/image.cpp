@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kMaxPixels = int64_t{1} << 28;
 
 AvPtr<AVCodecContext> make_context(const AVCodec* codec) {
-  RUSHES_CHECK(codec != nullptr, "this FFmpeg has no PNG");
+  RUSHES_CHECK(codec != nullptr, "this FFmpeg lacks PNG or JPEG");
   AvPtr<AVCodecContext> context(avcodec_alloc_context3(codec));
   RUSHES_CHECK(context != nullptr, "no memory for a codec");
   context->thread_count = 1;
@@ -44,6 +44,32 @@ std::string encode_png(const Frames& frames, int64_t index) {
   av_check(avcodec_open2(encoder.get(), codec, nullptr), "encode", name);
   const AvPtr<AVFrame> picture = make_picture(width, height, AV_PIX_FMT_RGB24);
   rgb_into(frames.frame(index), *picture);
+  const AvPtr<AVPacket> packet = make_packet();
+  av_check(avcodec_send_frame(encoder.get(), picture.get()), "encode", name);
+  av_check(avcodec_receive_packet(encoder.get(), packet.get()), "encode", name);
+  return {reinterpret_cast<const char*>(packet->data), static_cast<size_t>(packet->size)};
+}
+
+std::string encode_jpeg(const Frames& frames, int64_t index) {
+  quiet_av();
+  RUSHES_CHECK(index >= 0 && index < frames.count, "frame ", index, " of ", frames.count);
+  const int width = static_cast<int>(frames.width), height = static_cast<int>(frames.height);
+  const AVCodec* codec = avcodec_find_encoder(AV_CODEC_ID_MJPEG);
+  const AvPtr<AVCodecContext> encoder = make_context(codec);
+  encoder->width = width;
+  encoder->height = height;
+  encoder->pix_fmt = AV_PIX_FMT_YUVJ444P;
+  encoder->time_base = {1, 1};
+  encoder->flags |= AV_CODEC_FLAG_BITEXACT | AV_CODEC_FLAG_QSCALE;
+  encoder->global_quality = 3 * FF_QP2LAMBDA;  // 1 (best) to 31
+  const std::string name = str("a ", width, "x", height, " JPEG");
+  av_check(avcodec_open2(encoder.get(), codec, nullptr), "encode", name);
+  const AvPtr<AVFrame> rgb = make_picture(width, height, AV_PIX_FMT_RGB24);
+  rgb_into(frames.frame(index), *rgb);
+  const auto converter = PixelConverter::from_rgb(width, height, AV_PIX_FMT_YUVJ444P,
+                                                  {.space = SWS_CS_ITU601, .full_range = true});
+  const AvPtr<AVFrame> picture = converter.convert(*rgb);
+  picture->quality = encoder->global_quality;
   const AvPtr<AVPacket> packet = make_packet();
   av_check(avcodec_send_frame(encoder.get(), picture.get()), "encode", name);
   av_check(avcodec_receive_packet(encoder.get(), packet.get()), "encode", name);

@@ -42,7 +42,7 @@ class SomeBlueprint : public Blueprint {
 
 PromptRow row(const std::string& prompt, int64_t line, std::optional<std::string> id = {},
               const nlohmann::json& settings = nlohmann::json::object()) {
-  PromptRow row{prompt, std::move(id), from_json(settings, line).entries, "p.jsonl", str("p.jsonl:", line)};
+  PromptRow row{prompt, std::move(id), {}, from_json(settings, line).entries, "p.jsonl", str("p.jsonl:", line)};
   return row;
 }
 

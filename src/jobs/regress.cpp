@@ -1,0 +1,302 @@
+#include "jobs/regress.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <ostream>
+#include <set>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "config/job_file.h"
+#include "config/yaml/yaml.h"
+#include "dist/world.h"
+#include "jobs/events.h"
+#include "jobs/progress.h"
+#include "jobs/record.h"
+#include "regression/history.h"
+#include "regression/report.h"
+#include "weights/model_dir.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kNightsShown = 90;
+constexpr size_t kMostTold = 20;
+
+ClipFiles clip_from(const OutputFolder& folder, const std::string& id) {
+  ClipFiles clip;
+  clip.id = id;
+  clip.root = folder.root();
+  std::vector<std::string> warnings;
+  const auto record = read_record(folder.record(id), warnings);
+  if (!record) {
+    clip.error = warnings.empty() ? "" : warnings.front();
+    return clip;
+  }
+  clip.done = record->done;
+  clip.error = record->error;
+  clip.record = parse_json(to_text(*record), folder.record(id).string());
+  for (const FileEntry& file : record->files)
+    clip.files.push_back({file.kind, file.path, file.bytes, file.hash});
+  if (const auto own = record->more.find("min_ssim"); own != record->more.end() && own->is_number())
+    clip.min_ssim = own->get<double>();
+  return clip;
+}
+
+/// "2026-11-22T093000Z": sorts by time, and is a file name everywhere.
+std::string time_name() {
+  std::string time = utc_now().substr(0, 19);
+  std::erase(time, ':');
+  return time + "Z";
+}
+
+std::string fixed(double value, int digits) {
+  if (std::isinf(value)) return "infinite";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string beside_old(const ClipComparison& clip) {
+  if (!clip.compared()) return clip.reason;
+  return str("SSIM to the old one ", fixed(clip.metrics.worst_ssim(), 5), " (mean ",
+             fixed(clip.metrics.mean_ssim(), 5), "), PSNR ", fixed(clip.metrics.mean_psnr(), 2), " dB",
+             clip.reason.empty() ? "" : "; " + clip.reason);
+}
+
+bool unchanged(const ClipComparison& clip) {
+  return clip.verdict == Verdict::passed && clip.pictures_equal && (!clip.latents || clip.latents->equal);
+}
+
+/// Has the clip every kind of file that its reference has, and the other way round?
+bool same_kinds(const ClipFiles& a, const ClipFiles& b) {
+  return a.has("frames") == b.has("frames") && a.has("video") == b.has("video") &&
+         a.has("latents") == b.has("latents");
+}
+
+/// Makes one clip the reference; gives the line that says what happened.
+std::string bless_clip(const ReferenceStore& store, const ClipFiles& clip, const std::string& time) {
+  const ReferenceKey key = key_of(clip);
+  std::optional<Reference> old;
+  std::string broken;
+  try {
+    old = store.find(key, clip.id);
+  } catch (const UserError& error) {
+    broken = error.what();
+  }
+  nlohmann::json note = {
+      {"time", time}, {"id", clip.id}, {"build", clip.text("code")}, {"run", clip.text("run")}};
+  std::string said = broken.empty() ? "new" : "replaces one that cannot be read (" + broken + ")";
+  if (old) {
+    const ClipComparison beside = compare_clip(clip, old->clip);
+    if (unchanged(beside) && same_kinds(clip, old->clip)) return "unchanged (bit-equal); kept as it is";
+    said = "replaced: " + beside_old(beside);
+    note["before"] = {{"blessed", old->blessed}, {"build", old->clip.text("code")}};
+    if (beside.compared()) {
+      note["before"]["worst_ssim"] = beside.metrics.worst_ssim();
+      note["before"]["mean_ssim"] = beside.metrics.mean_ssim();
+    }
+    for (const Change& change : beside.changes)
+      said += str("\n    ", change.key, ": ", change.before, ", now ", change.now);
+  }
+  store.put(key, clip, time);
+  store.note_blessing(key, note);
+  return said;
+}
+
+}  // namespace
+
+std::vector<ClipFiles> clips_of_output(const fs::path& output) {
+  const OutputFolder folder = OutputFolder::open(output);
+  std::vector<ClipFiles> clips;
+  for (const ManifestItem& item : read_manifest(folder))
+    clips.push_back(clip_from(folder, item.id));
+  return clips;
+}
+
+std::vector<ClipFiles> clips_of_job(const ResolvedJob& job) {
+  const OutputFolder folder = OutputFolder::view(job.job.output);
+  std::vector<ClipFiles> clips;
+  for (const Item& item : job.items) {
+    clips.push_back(clip_from(folder, item.id));
+    clips.back().min_ssim = item.min_ssim;
+  }
+  return clips;
+}
+
+Thresholds thresholds_of_output(const fs::path& output) {
+  Thresholds thresholds;
+  const fs::path path = output / "job.yaml";
+  std::error_code error;
+  if (!fs::exists(path, error)) return thresholds;
+  Problems problems;
+  std::map<std::string, std::string> sources;
+  Reading reading(path.string(), problems, sources);
+  JobFile job;
+  read_job(read_yaml(path), job, reading);
+  if (!problems.empty()) return thresholds;
+  thresholds.usual = job.regression.min_ssim;
+  thresholds.usual_from = "regression.min_ssim of the job";
+  return thresholds;
+}
+
+Thresholds thresholds_of(const ResolvedJob& job) {
+  Thresholds thresholds;
+  thresholds.usual = job.job.regression.min_ssim;
+  thresholds.usual_from = "regression.min_ssim of the job";
+  return thresholds;
+}
+
+Comparison compare_output(const fs::path& output, const std::vector<ClipFiles>& clips,
+                          const fs::path& references, const Thresholds& thresholds,
+                          const std::function<bool()>& stopped) {
+  const ReferenceStore store(references);
+  std::error_code error;
+  if (!fs::is_directory(references, error))
+    fail("--references: no folder ", references.string(),
+         " here; rushes bless OUTPUT --references DIR makes one");
+  Comparison comparison = compare_clips(clips, store, thresholds, stopped);
+  comparison.output = output.string();
+  comparison.time = utc_now();
+  try {
+    note_in_history(store, comparison);
+  } catch (const UserError& problem) {
+    log_warning("this comparison is missing from the history: ", problem.what());
+  }
+  write_report(output / "report", comparison, read_history(store, kNightsShown));
+  size_t told = 0;
+  for (const ClipComparison& clip : comparison.clips) {
+    if (clip.verdict == Verdict::passed) continue;
+    if (++told <= kMostTold)
+      log_warning("clip ", clip.id, ": ", verdict_word(clip.verdict), ": ", clip.reason);
+  }
+  if (told > kMostTold) log_warning("and ", told - kMostTold, " more clips; see the report");
+  log_info("report: ", (output / "report" / "index.html").string());
+  if (comparison.passed()) {
+    log_info(summary(comparison));
+  } else {
+    log_error(summary(comparison));
+  }
+  return comparison;
+}
+
+int compare_command_work(const fs::path& output, const fs::path& references, std::optional<double> min_ssim) {
+  Thresholds thresholds = thresholds_of_output(output);
+  thresholds.forced = min_ssim;
+  const Comparison comparison =
+      compare_output(output, clips_of_output(output), references, thresholds, nullptr);
+  return comparison.passed() ? kExitDone : kExitRegressed;
+}
+
+void bless(const BlessRequest& request, std::ostream& out) {
+  std::vector<ClipFiles> clips = clips_of_output(request.output);
+  Problems problems;
+  for (const std::string& id : request.only) {
+    if (std::none_of(clips.begin(), clips.end(), [&](const ClipFiles& clip) { return clip.id == id; }))
+      problems.add("--only ", id, ": ", request.output.string(), " has no such clip");
+  }
+  if (!request.only.empty()) {
+    std::erase_if(clips, [&](const ClipFiles& clip) {
+      return std::find(request.only.begin(), request.only.end(), clip.id) == request.only.end();
+    });
+  }
+  for (const ClipFiles& clip : clips) {
+    if (!clip.done) {
+      problems.add("clip ", clip.id, " was not made", clip.error.empty() ? "" : " (" + clip.error + ")",
+                   "; run the job again, or bless others with --only ID");
+    } else if (!clip.has("frames") && !clip.has("video")) {
+      problems.add("clip ", clip.id, " has no pictures; let the job save video or frames");
+    } else {
+      key_of(clip);
+      for (const char* kind : {"frames", "video", "latents"}) {
+        if (const std::string broken = damage(clip, kind); !broken.empty())
+          problems.add("clip ", clip.id, ": ", broken, "; run the job again with --verify");
+      }
+    }
+  }
+  if (clips.empty() && problems.empty()) problems.add(request.output.string(), " has no clips");
+  problems.throw_if_any();
+
+  const ReferenceStore store(request.references);
+  const std::string time = time_name();
+  std::map<std::string, ReferenceKey> keys;
+  std::set<std::string> ids;
+  for (const ClipFiles& clip : clips) {
+    out << clip.id << ": " << bless_clip(store, clip, time) << std::endl;
+    keys.emplace(key_of(clip).folder(), key_of(clip));
+    ids.insert(clip.id);
+  }
+  for (const auto& [folder, key] : keys) {
+    if (request.model_min_ssim) store.set_model_min_ssim(key.model, *request.model_min_ssim);
+    if (!request.only.empty()) continue;
+    for (const std::string& id : store.ids(key)) {
+      if (ids.count(id) > 0) continue;
+      if (request.drop_missing) store.drop(key, id);
+      out << id << ": "
+          << (request.drop_missing ? "dropped" : "kept, though the output has no such clip (--drop-missing)")
+          << "\n";
+    }
+    out << "references: " << (request.references / folder).string() << "\n";
+  }
+  if (!request.upload) return;
+  store.export_to(*request.upload);
+  out << "to upload: " << request.upload->string() << "\n";
+}
+
+void check_references(const ResolvedJob& job, Problems& problems) {
+  const std::string& root = job.job.regression.references;
+  const std::string make =
+      "; make them: run the job with --set job=generate, then rushes bless OUTPUT --references " +
+      (root.empty() ? "DIR" : root);
+  if (root.empty()) {
+    problems.add("regression.references: missing; job: regress needs the folder of the references", make);
+    return;
+  }
+  const ReferenceStore store(root);
+  const ReferenceKey key{reference_model_name(job.job.model), job.facts.device,
+                         dtype_name(job.facts.transformer), job.facts.attention};
+  if (!store.ids(key).empty()) return;
+  const std::vector<std::string> there = store.keys();
+  problems.add("regression.references: ", root, " has none for ", key.folder(),
+               there.empty() ? "" : "; it has " + join(there, ", "), make);
+}
+
+void tell_noise_floor(const std::vector<fs::path>& folders, std::ostream& out) {
+  const std::vector<ClipFiles> first = clips_of_output(folders.front());
+  double least = 1;
+  int64_t pairs = 0, equal = 0;
+  std::string where;
+  for (size_t i = 1; i < folders.size(); ++i) {
+    for (const ClipFiles& clip : clips_of_output(folders[i])) {
+      const auto other =
+          std::find_if(first.begin(), first.end(), [&](const auto& one) { return one.id == clip.id; });
+      if (other == first.end() || !clip.done || !other->done)
+        fail("clip ", clip.id, " was not made each time");
+      const ClipComparison beside = compare_clip(clip, *other);
+      if (beside.verdict != Verdict::passed)
+        fail("clip ", clip.id, " of ", folders[i].string(), ": ", beside.reason);
+      ++pairs;
+      equal += unchanged(beside) ? 1 : 0;
+      if (beside.metrics.worst_ssim() >= least) continue;
+      least = beside.metrics.worst_ssim();
+      where = str(clip.id, ", frame ", beside.metrics.worst_frame());
+    }
+  }
+  out << "noise floor: " << folders.size() - 1 << (folders.size() == 2 ? " rerun" : " reruns") << ", "
+      << equal << " of " << pairs << " clips bit-equal";
+  if (equal == pairs) {
+    out << ": these settings repeat themselves; any min_ssim up to 1 holds here (0.999 leaves room for "
+           "another machine)\n";
+    return;
+  }
+  // Twice the loss that was seen: the next rerun may be a little worse than those that were.
+  const double holds = std::floor((1 - 2 * (1 - least)) * 1e4) / 1e4;
+  out << "; lowest SSIM of a frame " << fixed(least, 6) << " (" << where << "): min_ssim " << fixed(holds, 4)
+      << " can be held (twice the loss seen)\n";
+}
+
+}  // namespace rushes

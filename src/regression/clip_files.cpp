@@ -1,0 +1,125 @@
+#include "regression/clip_files.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "media/ffmpeg/image.h"
+#include "media/ffmpeg/video.h"
+#include "weights/tensor_store.h"
+
+namespace rushes {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<ClipFile> of_kind(const ClipFiles& clip, const std::string& kind) {
+  std::vector<ClipFile> files;
+  std::copy_if(clip.files.begin(), clip.files.end(), std::back_inserter(files),
+               [&](const ClipFile& file) { return file.kind == kind; });
+  // Frames are numbered with zeros in front.
+  std::sort(files.begin(), files.end(), [](const ClipFile& a, const ClipFile& b) {
+    return a.path.size() != b.path.size() ? a.path.size() < b.path.size() : a.path < b.path;
+  });
+  return files;
+}
+
+at::Tensor latents_of(const ClipFiles& clip) {
+  const std::vector<ClipFile> files = of_kind(clip, "latents");
+  if (files.empty()) fail("clip ", clip.id, " has no latents");
+  const fs::path path = clip.root / files.front().path;
+  const TensorStore store = TensorStore::open_file(path);
+  const StoredTensor* stored = store.find("latents");
+  if (stored == nullptr) fail(path.string(), " holds no tensor 'latents'");
+  return as_tensor(*stored).clone();
+}
+
+}  // namespace
+
+bool ClipFiles::has(const std::string& kind) const {
+  return std::any_of(files.begin(), files.end(), [&](const ClipFile& file) { return file.kind == kind; });
+}
+
+std::string ClipFiles::text(const char* key) const {
+  if (!record.is_object()) return {};
+  const auto at = record.find(key);
+  return at != record.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+const char* source_name(PictureSource source) {
+  return source == PictureSource::frames ? "frames (lossless)" : "the video (decoded, lossy)";
+}
+
+Frames load_pictures(const ClipFiles& clip, PictureSource source) {
+  const std::vector<ClipFile> files = of_kind(clip, source == PictureSource::frames ? "frames" : "video");
+  if (files.empty()) fail("clip ", clip.id, " has no ", source_name(source));
+  if (source == PictureSource::video) return read_video(clip.root / files.front().path).frames;
+  Frames all;
+  for (const ClipFile& file : files) {
+    const fs::path path = clip.root / file.path;
+    const Frames one = read_png(path);
+    if (all.count == 0) {
+      all.height = one.height;
+      all.width = one.width;
+      all.rgb.reserve(files.size() * one.rgb.size());
+    }
+    if (one.height != all.height || one.width != all.width)
+      fail(path.string(), " is ", one.width, "x", one.height, ", the first frame ", all.width, "x",
+           all.height);
+    all.rgb.insert(all.rgb.end(), one.rgb.begin(), one.rgb.end());
+    ++all.count;
+  }
+  return all;
+}
+
+std::string damage(const ClipFiles& clip, const std::string& kind) {
+  for (const ClipFile& file : of_kind(clip, kind)) {
+    try {
+      if (hash_file(clip.root / file.path) != file.hash)
+        return (clip.root / file.path).string() + " has other bytes than recorded";
+    } catch (const UserError& error) {
+      return error.what();
+    }
+  }
+  return {};
+}
+
+bool same_bytes(const ClipFiles& a, const ClipFiles& b, const std::string& kind) {
+  const std::vector<ClipFile> left = of_kind(a, kind), right = of_kind(b, kind);
+  if (left.size() != right.size()) return false;
+  for (size_t i = 0; i < left.size(); ++i) {
+    if (hash_file(a.root / left[i].path) != hash_file(b.root / right[i].path)) return false;
+  }
+  return true;
+}
+
+LatentsBeside compare_latents(const ClipFiles& a, const ClipFiles& b) {
+  const at::Tensor left = latents_of(a), right = latents_of(b);
+  if (left.sizes() != right.sizes())
+    fail("latents of clip ", a.id, " are ", left.sizes(), ", those of the reference ", right.sizes());
+  const at::Tensor p = left.to(at::kDouble).flatten(), q = right.to(at::kDouble).flatten();
+  const double norms = std::sqrt(p.dot(p).item<double>() * q.dot(q).item<double>());
+  const bool equal = left.scalar_type() == right.scalar_type() && left.equal(right);
+  return {equal ? 1 : norms == 0 ? 0 : p.dot(q).item<double>() / norms, equal};
+}
+
+std::vector<ClipFile> files_of(const nlohmann::json& record, const std::string& where) {
+  std::vector<ClipFile> files;
+  try {
+    for (const nlohmann::json& entry : record.at("files")) {
+      ClipFile file{entry.at("kind").get<std::string>(), entry.at("path").get<std::string>(),
+                    entry.at("bytes").get<uint64_t>(), entry.at("hash").get<std::string>()};
+      const fs::path path(file.path);
+      const bool leaves =
+          std::any_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
+      if (file.path.empty() || path.is_absolute() || leaves) fail(where, ": a file's path leaves the folder");
+      files.push_back(std::move(file));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail(where, ": ", error.what());
+  }
+  return files;
+}
+
+}  // namespace rushes
