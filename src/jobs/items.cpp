@@ -1,6 +1,10 @@
 #include "jobs/items.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -136,8 +140,10 @@ class IdMaker {
 
 nlohmann::json request_of(const ResolvedJob& job, const Item& item) {
   static const std::vector<std::string> none;
-  return make_request(job.facts, item.prompt, item.sampling,
-                      job.blueprint ? job.blueprint->sampling_keys() : none);
+  nlohmann::json request = make_request(job.facts, item.prompt, item.sampling,
+                                        job.blueprint ? job.blueprint->sampling_keys() : none);
+  if (!item.video.empty()) request["video"] = item.video_facts;
+  return request;
 }
 
 nlohmann::json prompt_line(const Item& item) {
@@ -147,6 +153,7 @@ nlohmann::json prompt_line(const Item& item) {
     if ((item.own_keys >> i & 1) != 0) line[fields[i].key] = fields[i].get(item.sampling);
   }
   if (item.min_ssim) line["min_ssim"] = *item.min_ssim;
+  if (!item.video.empty()) line["video"] = std::filesystem::absolute(item.video).string();
   line["id"] = item.id;
   line["seed"] = item.sampling.seed;
   line["samples"] = 1;
@@ -204,6 +211,17 @@ std::vector<ItemDraft> draft_items(const std::vector<PromptRow>& rows, const Sam
   return drafts;
 }
 
+/// What tells one video from another without reading it whole.
+nlohmann::json file_facts(const std::string& path, const std::string& where, Problems& problems) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    problems.add(where, ": video: cannot read ", path, ": ", std::strerror(errno));
+    return {};
+  }
+  if (!S_ISREG(info.st_mode)) problems.add(where, ": video: ", path, " is no file");
+  return {{"bytes", info.st_size}, {"mtime_ns", info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec}};
+}
+
 std::vector<Item> make_items(const std::vector<ItemDraft>& drafts, const ItemContext& context,
                              Problems& problems) {
   RequestCheck check(context, problems);
@@ -223,8 +241,14 @@ std::vector<Item> make_items(const std::vector<ItemDraft>& drafts, const ItemCon
     item.flops = cost->second;
     check.text(item);
     item.own_keys = own_keys(*draft.row);
-    item.request_hash = hash_request(
-        make_request(context.facts, item.prompt, item.sampling, context.blueprint.sampling_keys()));
+    if (!draft.row->video.empty()) {
+      item.video = draft.row->video;
+      item.video_facts = file_facts(item.video, item.where, problems);
+    }
+    nlohmann::json request =
+        make_request(context.facts, item.prompt, item.sampling, context.blueprint.sampling_keys());
+    if (!item.video.empty()) request["video"] = item.video_facts;
+    item.request_hash = hash_request(request);
     item.id = draft.id.empty() ? ids.make(item.prompt, item.request_hash) : draft.id;
     items.push_back(std::move(item));
   }

@@ -53,6 +53,7 @@ class JobLoader {
   void open_model();
   void apply_layers();
   void check_sampling_keys();
+  void prepare_preprocessing();
   void make_items();
   void check_guidance();
   void describe();
@@ -112,9 +113,9 @@ void JobLoader::check_settings() {
   const auto word = [&](const char* key) {
     return find_field(job_fields(), key)->get(job_).get<std::string>();
   };
-  if (job_.kind != JobKind::generate && job_.kind != JobKind::regress)
+  if (job_.kind == JobKind::train)
     problems_.add(source("job"), ": job: ", word("job"),
-                  " is not there yet; this version does generate, regress");
+                  " is not there yet; this version does generate, regress, preprocess");
   if (job_.numerics != Numerics::diffusers)
     problems_.add(source("numerics"), ": numerics: ", word("numerics"),
                   " is not there yet; this version does diffusers");
@@ -181,7 +182,8 @@ void JobLoader::apply_layers() {
   read_set(known);
 }
 
-std::vector<std::string> readable_keys(const Blueprint* blueprint) {
+std::vector<std::string> readable_keys(const Blueprint* blueprint, JobKind kind) {
+  if (kind == JobKind::preprocess) return {"fps", "height", "width", "num_frames", "max_sequence_length"};
   std::vector<std::string> keys = kJobSamplingKeys;
   const std::vector<std::string> all = field_keys(sampling_fields());
   const std::vector<std::string>& read = blueprint ? blueprint->sampling_keys() : all;
@@ -193,7 +195,7 @@ std::vector<std::string> readable_keys(const Blueprint* blueprint) {
 
 /// A key of the job or --set that no stage reads. (A preset may name more than one pipeline needs.)
 void JobLoader::check_sampling_keys() {
-  const std::vector<std::string> keys = readable_keys(result_.blueprint.get());
+  const std::vector<std::string> keys = readable_keys(result_.blueprint.get(), job_.kind);
   for (const std::string& key : field_keys(sampling_fields())) {
     const auto found = sources_.find("sampling." + key);
     if (found == sources_.end() || std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
@@ -203,10 +205,28 @@ void JobLoader::check_sampling_keys() {
   }
 }
 
+/// Videos are encoded, one a rank at a time, and nothing is sampled.
+void JobLoader::prepare_preprocessing() {
+  if (sources_.count("save") == 0) job_.save = {"hdf5"};
+  job_.sampling.guidance_scale = 1;
+  Parallel& layout = job_.parallel;
+  for (const auto& [key, ranks] :
+       {std::pair("cfg", &layout.cfg), std::pair("sp", &layout.sp), std::pair("ring", &layout.ring),
+        std::pair("dit_tp", &layout.dit_tp), std::pair("tp", &layout.tp), std::pair("vae", &layout.vae)}) {
+    if (ranks->value_or(1) > 1) {
+      problems_.add(source(str("parallel.", key)), ": parallel.", key,
+                    ": job: preprocess has one rank a video; ",
+                    "leave it out, more ranks encode more videos at once");
+    }
+    *ranks = 1;
+  }
+}
+
 void JobLoader::make_items() {
   if (job_.prompts.kind == Value::Kind::nothing) return;
   PromptRules rules;
-  rules.sampling_keys = readable_keys(result_.blueprint.get());
+  rules.sampling_keys = readable_keys(result_.blueprint.get(), job_.kind);
+  rules.videos = job_.kind == JobKind::preprocess;
   if (result_.blueprint) rules.pipeline = result_.blueprint->pipeline_class();
   const std::string document = job_.prompts.line > 0 ? name_ : "--set prompts";
   const std::vector<PromptRow> rows = read_prompts(job_.prompts, document, rules, problems_);
@@ -298,6 +318,7 @@ ResolvedJob JobLoader::load() {
   open_model();
   apply_layers();
   check_sampling_keys();
+  if (job_.kind == JobKind::preprocess) prepare_preprocessing();
   result_.options = resolve_options(job_, overrides_.device_elsewhere, source("device"), problems_);
   make_items();
   check_guidance();

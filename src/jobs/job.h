@@ -30,6 +30,8 @@ struct Item {
   double flops = 0;                // for longest-first order
   std::string where;               // "prompts.jsonl:7"
   std::optional<double> min_ssim;  // the prompt line's own; not part of the request
+  std::string video;               // job: preprocess: the file to encode; "": a clip is made
+  nlohmann::json video_facts;      // of it, in the request: bytes and time, as paths may change
   uint64_t own_keys = 0;           // bit i: the prompt line itself gave sampling_fields()[i]
 };
 

@@ -80,10 +80,16 @@ class RowReader {
       } else if (entry.key == "min_ssim") {
         row.min_ssim =
             read_number(entry.value, {0, 1}, allowed_text(NumberRange{0, 1}), "min_ssim", reading_);
+      } else if (entry.key == "video" && rules_.videos) {
+        const std::string file = read_text(entry.value, "video", reading_).value_or("");
+        // As said in the README: relative to the prompts file.
+        if (!file.empty()) row.video = (std::filesystem::path(document_).parent_path() / file).string();
       } else {
         add_setting(entry, row);
       }
     }
+    if (rules_.videos && row.video.empty())
+      reading_.problem(value.line, "", "no video in this line; add the key 'video', a file");
     if (!has_prompt) reading_.problem(value.line, "", "no prompt in this line; add the key 'prompt'");
     if (problems_.list().size() == before) finish(std::move(row), value.line);
   }
@@ -106,7 +112,7 @@ class RowReader {
     } else if (field || contains(kInputKeys, entry.key)) {
       reading_.problem(entry.line, entry.key, "no stage of ", rules_.pipeline, " reads this key; remove it");
     } else {
-      std::vector<std::string> known = {"prompt", "id", "min_ssim"};
+      std::vector<std::string> known = {"prompt", "id", "min_ssim", "video"};
       known.insert(known.end(), rules_.sampling_keys.begin(), rules_.sampling_keys.end());
       unknown_key(entry, entry.key, known, reading_);
     }

@@ -15,6 +15,7 @@ struct PromptRow {
   std::string prompt;
   std::optional<std::string> id;
   std::optional<double> min_ssim;  // job: regress: the SSIM that this clip's frames need
+  std::string video;               // job: preprocess: the file, seen from the working directory
   std::vector<Entry> settings;     // sampling keys of this line; each was readable by its field
   std::string document;            // "prompts.jsonl"
   std::string where;               // "prompts.jsonl:7"
@@ -24,6 +25,7 @@ struct PromptRow {
 struct PromptRules {
   std::vector<std::string> sampling_keys;  // that the pipeline reads
   std::string pipeline;                    // "WanPipeline", for messages
+  bool videos = false;                     // job: preprocess: each line names a `video`
 };
 
 /// `prompts`: a path (relative to the working directory) or a list that stands in `job_document`. What is

@@ -248,7 +248,8 @@ bool JobRun::load_pipeline() {
     const std::string cache = env(EnvVar::cache);
     embeddings_ = std::make_unique<DiskEmbeddingStore>(
         cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
-    pipeline_ = job_.blueprint->load(options);
+    const bool encodes = job_.job.kind == JobKind::preprocess;
+    pipeline_ = encodes ? job_.blueprint->load_encoder(options) : job_.blueprint->load(options);
     log_debug("pipeline loaded in ", timer.seconds(), " s");
   });
   start_.code = world_.agree(code);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/timer.h"
 #include "device/torch_error.h"
+#include "media/ffmpeg/video.h"
 
 namespace rushes {
 namespace {
@@ -25,6 +26,13 @@ bool device_works(const at::Device& device) {
   } catch (const std::exception&) {
     return false;
   }
+}
+
+/// job: preprocess: the item's video, as its settings want it.
+std::shared_ptr<const Frames> pixels_of(const Item& item) {
+  if (item.video.empty()) return nullptr;
+  const Sampling& s = item.sampling;
+  return std::make_shared<Frames>(read_clip(item.video, {s.num_frames, s.height, s.width, s.fps}));
 }
 
 }  // namespace
@@ -165,7 +173,7 @@ void Runner::make_item(size_t index, int64_t attempts) {
     OwnerObserver observer(parts_.owner, parts_.crew.watch);
     parts_.crew.call(index);
     delivery.clip = parts_.pipeline.run(
-        {item.prompt, item.sampling},
+        {item.prompt, item.sampling, pixels_of(item)},
         {parts_.stop, parts_.embeddings, &observer, parts_.crew.many() ? &parts_.crew.replica : nullptr});
   } catch (const StoppedEarly&) {
     stopped_ = true;  // perhaps by another rank's wish

@@ -27,6 +27,8 @@ namespace rushes {
 struct Request {
   std::string prompt;
   Sampling sampling;  // sampling.seed is this clip's seed; sampling.samples is 1
+  std::shared_ptr<const Frames> pixels =
+      nullptr;  // of a video to encode, in the size and number of `sampling`
 };
 
 /// Where and in which number formats a pipeline runs; everything resolved, nothing automatic.
@@ -130,6 +132,12 @@ class Blueprint {
   virtual ClipLoad cost(const Sampling& sampling, const PipelineOptions& options,
                         const Split& split) const = 0;
   virtual std::unique_ptr<Pipeline> load(const PipelineOptions& options) const = 0;
+  /// What turns a video and its caption (Request::pixels) into the latents and embeddings that a clip of this
+  /// model has, and runs on one rank. Throws UserError where the model has no such.
+  virtual std::unique_ptr<Pipeline> load_encoder(const PipelineOptions& options) const {
+    (void)options;
+    fail(pipeline_class(), " cannot encode videos");
+  }
 };
 
 /// Finds the pipeline by model_index.json's _class_name; checks every component's class and config; loads no

@@ -14,6 +14,7 @@
 #include "pipelines/component.h"
 #include "pipelines/stages/decoding.h"
 #include "pipelines/stages/denoising.h"
+#include "pipelines/stages/encoding.h"
 #include "pipelines/stages/input_validation.h"
 #include "pipelines/stages/preparation.h"
 #include "pipelines/stages/text_encoding.h"
@@ -57,8 +58,10 @@ class WanBlueprint : public Blueprint {
   ItemCost cost(const Sampling& sampling, const PipelineOptions& options) const override;
   ClipLoad cost(const Sampling& sampling, const PipelineOptions& options, const Split& split) const override;
   std::unique_ptr<Pipeline> load(const PipelineOptions& options) const override;
+  std::unique_ptr<Pipeline> load_encoder(const PipelineOptions& options) const override;
 
  private:
+  std::unique_ptr<Stage> text_stage(const PipelineOptions& options) const;
   void read_pipeline_fields(Problems& problems);
   void check_fit(Problems& problems) const;
   void check_vae(Problems& problems) const;
@@ -316,18 +319,20 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
           {"decoding", options.vae, decode, /*beside_next=*/true}};
 }
 
+LoadOptions load_options(const PipelineOptions& options, Dtype dtype, const Comm* together = nullptr) {
+  return {.device = options.device,
+          .dtype = scalar_type(dtype),
+          .tp = together,
+          .node_memory = options.node_memory};
+}
+
 std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {
   const Groups* groups = options.groups;
-  const auto with = [&](Dtype dtype, const Comm* together = nullptr) {
-    return LoadOptions{.device = options.device,
-                       .dtype = scalar_type(dtype),
-                       .tp = together,
-                       .node_memory = options.node_memory};
-  };
   std::shared_ptr<const Vae> vae;
-  if (groups == nullptr || groups->in_vae) vae = load_vae(model_, "vae", with(options.vae));
+  if (groups == nullptr || groups->in_vae) vae = load_vae(model_, "vae", load_options(options, options.vae));
 
-  const LoadOptions dit = with(options.transformer, groups != nullptr ? &groups->dit_tp : nullptr);
+  const LoadOptions dit =
+      load_options(options, options.transformer, groups != nullptr ? &groups->dit_tp : nullptr);
   DenoisingParts denoising;
   denoising.groups = groups;
   denoising.transformer = load_transformer(model_, "transformer", dit);
@@ -338,28 +343,43 @@ std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) con
   denoising.expand_timesteps = expand_timesteps_;
   denoising.attention = options.attention;
 
-  TextEncodingStage::Parts text;
-  text.tokenizer = tokenizer_;
-  text.normalize_nfc = normalize_nfc_;
-  text.device = options.device;
-  text.takes_part = groups == nullptr || groups->in_tp;
-  text.encoder = [model = model_,
-                  load = with(options.text_encoder, groups != nullptr ? &groups->tp : nullptr)] {
-    return load_text_encoder(model, "text_encoder", load);
-  };
-  text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
-                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text(),
-                       groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");
-
   std::vector<std::unique_ptr<Stage>> stages;
   stages.push_back(std::make_unique<InputValidationStage>(*this));
-  stages.push_back(std::make_unique<TextEncodingStage>(std::move(text)));
+  stages.push_back(text_stage(options));
   stages.push_back(std::make_unique<TimestepPreparationStage>(scheduler_));
   stages.push_back(std::make_unique<LatentPreparationStage>(geometry(), options.device));
   stages.push_back(std::make_unique<DenoisingStage>(std::move(denoising)));
   stages.push_back(
       std::make_unique<DecodingStage>(vae, options.device, groups != nullptr ? &groups->vae : nullptr));
   return std::make_unique<ComposedPipeline>(std::move(stages));
+}
+
+std::unique_ptr<Pipeline> WanBlueprint::load_encoder(const PipelineOptions& options) const {
+  RUSHES_CHECK(options.groups == nullptr, "one rank encodes a clip");
+  if (vae_->video_channels() != 3) fail("the VAE takes ", vae_->video_channels(), " channels, not RGB");
+  std::vector<std::unique_ptr<Stage>> stages;
+  stages.push_back(std::make_unique<InputValidationStage>(*this));
+  stages.push_back(text_stage(options));
+  stages.push_back(std::make_unique<EncodingStage>(
+      load_vae(model_, "vae", load_options(options, options.vae)), options.device));
+  return std::make_unique<ComposedPipeline>(std::move(stages));
+}
+
+std::unique_ptr<Stage> WanBlueprint::text_stage(const PipelineOptions& options) const {
+  const Groups* groups = options.groups;
+  TextEncodingStage::Parts text;
+  text.tokenizer = tokenizer_;
+  text.normalize_nfc = normalize_nfc_;
+  text.device = options.device;
+  text.takes_part = groups == nullptr || groups->in_tp;
+  text.encoder = [model = model_, load = load_options(options, options.text_encoder,
+                                                      groups != nullptr ? &groups->tp : nullptr)] {
+    return load_text_encoder(model, "text_encoder", load);
+  };
+  text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
+                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text(),
+                       groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");
+  return std::make_unique<TextEncodingStage>(std::move(text));
 }
 
 }  // namespace

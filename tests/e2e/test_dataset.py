@@ -2,6 +2,7 @@
 """save: [hdf5]: what h5py and webdataset read is what was made, once each, whatever was killed."""
 import json
 import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import numpy as np
 import webdataset
 from safetensors.numpy import load_file
 
-from e2e.support import binary, expect, launch, main, records, run, write_job
-from e2e.test_kill import run_and_kill
+from e2e.support import Skip, binary, expect, launch, main, records, run, write_job
+from e2e.test_kill import run_and_kill, strike
 
 
 def texts(array):
@@ -167,6 +168,45 @@ def case_killed_at_random_moments(folder, model):
         except AssertionError as error:
             raise AssertionError(f"trial {trial} ({log}; KILL_SEED={seed}): {error}") from None
         print(f"  trial {trial}: {', '.join(log) or 'was through before'}: ok", flush=True)
+
+
+def case_two_thousand_clips_and_a_kill_a_minute(folder, _):
+    """The shapes model over two ranks; every minute one process of the run is killed and the run started again."""
+    if not os.environ.get("RUSHES_NIGHTLY"):
+        raise Skip("a nightly run's")
+    count, root = int(os.environ.get("BULK_COUNT") or 2000), pathlib.Path(__file__).resolve().parents[2]
+    lines = (root / "datasets" / "shapes" / "prompts.jsonl").read_text().splitlines()
+    rows = [{"id": f"clip-{i}", "prompt": json.loads(lines[i % len(lines)])["prompt"], "seed": i} for i in range(count)]
+    job = write_job(folder, root / "datasets" / "shapes" / "checkpoint", rows=rows, save=("hdf5",),
+                    sampling={"height": 64, "width": 64, "num_frames": 17, "fps": 8, "num_inference_steps": 20,
+                              "guidance_scale": 3.0, "max_sequence_length": 64})
+    rng = random.Random(os.environ.get("KILL_SEED") or 1)
+    begun, log = time.monotonic(), []
+    while True:
+        started = launch(job, ranks=2)
+        moment = time.monotonic() + 60
+        started.wait_until(lambda: time.monotonic() > moment, timeout=120)
+        if started.process.poll() is None:
+            log.append(strike(started, rng))
+            started.wait(60)
+            continue
+        code = started.process.poll()
+        expect(code in (0, 137), f"exit code {code} after {log}:\n{started.text()[-2000:]}")
+        if code == 0:
+            break
+    seconds = time.monotonic() - begun
+    out = folder / "out"
+    with h5py.File(out / "dataset.h5") as file:
+        seen = texts(file["id"])
+        expect(sorted(seen) == sorted(row["id"] for row in rows), f"{len(seen)} samples, {len(set(seen))} of them different")
+        captions = dict(zip(seen, texts(file["caption"])))
+        expect(all(captions[row["id"]] == row["prompt"] for row in rows), "captions of other clips")
+        expect(all(array.size > 500 for array in file["video"][:50]), "empty videos")
+        expect(np.isfinite(file["latents"][:]).all(), "latents that are no numbers")
+    check_files(out)
+    made = sum(1 for line in (out / "events.jsonl").read_text().splitlines() if '"item_done"' in line)
+    print(f"  {count} clips in {seconds:.0f} s, {len(log)} kills ({', '.join(log)}), {made} deliveries, "
+          f"{len(list((out / 'hdf5').rglob('*.h5')))} shards, {sum(p.stat().st_size for p in (out / 'hdf5').rglob('*.h5')) / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

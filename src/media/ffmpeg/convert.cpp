@@ -11,8 +11,9 @@ extern "C" {
 
 namespace rushes {
 
-PixelConverter::PixelConverter(int width, int height, AVPixelFormat from, AVPixelFormat to, Colours colours)
-    : width_(width), height_(height), to_(to), context_(sws_alloc_context()) {
+PixelConverter::PixelConverter(int width, int height, AVPixelFormat from, AVPixelFormat to, Colours colours,
+                               int to_width, int to_height)
+    : height_(height), to_width_(to_width), to_height_(to_height), to_(to), context_(sws_alloc_context()) {
   RUSHES_CHECK(context_ != nullptr, "no memory for a converter");
   const bool from_yuv = !(av_pix_fmt_desc_get(from)->flags & AV_PIX_FMT_FLAG_RGB);
   const auto set = [&](const char* key, int64_t value) {
@@ -21,8 +22,8 @@ PixelConverter::PixelConverter(int width, int height, AVPixelFormat from, AVPixe
   set("srcw", width);
   set("srch", height);
   set("src_format", from);
-  set("dstw", width);
-  set("dsth", height);
+  set("dstw", to_width);
+  set("dsth", to_height);
   set("dst_format", to);
   set("sws_flags", SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INP | SWS_FULL_CHR_H_INT);
   // Chroma of 4:2:0 lies on the left luma column, half-way between two rows (in 1/256 of a luma pixel).
@@ -40,18 +41,19 @@ PixelConverter::PixelConverter(int width, int height, AVPixelFormat from, AVPixe
 }
 
 PixelConverter PixelConverter::from_rgb(int width, int height, AVPixelFormat to, Colours colours) {
-  return {width, height, AV_PIX_FMT_RGB24, to, colours};
+  return {width, height, AV_PIX_FMT_RGB24, to, colours, width, height};
 }
 
-PixelConverter PixelConverter::to_rgb(int width, int height, AVPixelFormat from, Colours colours) {
-  return {width, height, from, AV_PIX_FMT_RGB24, colours};
+PixelConverter PixelConverter::scaled_to_rgb(int width, int height, AVPixelFormat from, Colours colours,
+                                             int to_width, int to_height) {
+  return {width, height, from, AV_PIX_FMT_RGB24, colours, to_width, to_height};
 }
 
 AvPtr<AVFrame> PixelConverter::convert(const AVFrame& source) const {
-  AvPtr<AVFrame> target = make_picture(width_, height_, to_);
+  AvPtr<AVFrame> target = make_picture(to_width_, to_height_, to_);
   const int rows =
       sws_scale(context_.get(), source.data, source.linesize, 0, height_, target->data, target->linesize);
-  RUSHES_CHECK(rows == height_, "converted ", rows, " of ", height_, " rows");
+  RUSHES_CHECK(rows == to_height_, "converted ", rows, " of ", to_height_, " rows");
   return target;
 }
 

@@ -18,16 +18,23 @@ class PixelConverter {
   /// RGB24 -> `to`.
   static PixelConverter from_rgb(int width, int height, AVPixelFormat to, Colours colours);
   /// `from` -> RGB24.
-  static PixelConverter to_rgb(int width, int height, AVPixelFormat from, Colours colours);
+  static PixelConverter to_rgb(int width, int height, AVPixelFormat from, Colours colours) {
+    return scaled_to_rgb(width, height, from, colours, width, height);
+  }
+  /// The same in another size, by bicubic filters that average where it shrinks.
+  static PixelConverter scaled_to_rgb(int width, int height, AVPixelFormat from, Colours colours,
+                                      int to_width, int to_height);
 
   /// A frame of the target's format and size, with room of its own.
   AvPtr<AVFrame> convert(const AVFrame& source) const;
 
  private:
-  PixelConverter(int width, int height, AVPixelFormat from, AVPixelFormat to, Colours colours);
+  PixelConverter(int width, int height, AVPixelFormat from, AVPixelFormat to, Colours colours, int to_width,
+                 int to_height);
 
-  int width_;
-  int height_;
+  int height_;  // of the source
+  int to_width_;
+  int to_height_;
   AVPixelFormat to_;
   AvPtr<SwsContext> context_;
 };

@@ -135,8 +135,7 @@ class VideoWriter {
 /// A file being read.
 class VideoReader {
  public:
-  VideoReader(const std::filesystem::path& path, uint64_t max_bytes)
-      : name_(path.string()), max_bytes_(max_bytes) {
+  explicit VideoReader(const std::filesystem::path& path) : name_(path.string()) {
     AVDictionary* options = nullptr;
     av_dict_set(&options, "protocol_whitelist", "file", 0);  // a playlist must not fetch anything
     const int opened = avformat_open_input(&file_, file_url(path).c_str(), nullptr, &options);
@@ -147,7 +146,13 @@ class VideoReader {
   VideoReader(const VideoReader&) = delete;
   VideoReader& operator=(const VideoReader&) = delete;
 
-  Video read() {
+  const std::string& name() const { return name_; }
+  double fps() const { return av_q2d(rate_); }
+  AVRational rate() const { return rate_; }
+
+  /// Calls take(frame, seconds) with every frame and when it is shown, until it gives false.
+  template <class Take>
+  void each(Take take) {
     open_decoder();
     AvPtr<AVPacket> packet = make_packet();
     while (true) {
@@ -156,14 +161,13 @@ class VideoReader {
       av_check(got, "read", name_);
       if (packet->stream_index == stream_) {
         av_check(avcodec_send_packet(decoder_.get(), packet.get()), "decode", name_);
-        drain();
+        if (!drain(take)) return;
       }
       av_packet_unref(packet.get());
     }
     av_check(avcodec_send_packet(decoder_.get(), nullptr), "decode", name_);
-    drain();
-    if (video_.frames.count == 0) fail("cannot read ", name_, ": no frames in it");
-    return std::move(video_);
+    drain(take);
+    if (seen_ == 0) fail("cannot read ", name_, ": no frames in it");
   }
 
  private:
@@ -178,55 +182,129 @@ class VideoReader {
     av_check(avcodec_parameters_to_context(decoder_.get(), stream.codecpar), "read", name_);
     decoder_->thread_count = 1;
     av_check(avcodec_open2(decoder_.get(), codec, nullptr), "read", name_);
-    const AVRational rate = stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
-    video_.fps_num = rate.num;
-    video_.fps_den = rate.den;
+    rate_ = stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
+    tick_ = stream.time_base;
   }
 
-  void drain() {
+  template <class Take>
+  bool drain(Take take) {
     AvPtr<AVFrame> frame = make_frame();
     while (true) {
       const int got = avcodec_receive_frame(decoder_.get(), frame.get());
-      if (got == AVERROR(EAGAIN) || got == AVERROR_EOF) return;
+      if (got == AVERROR(EAGAIN) || got == AVERROR_EOF) return true;
       av_check(got, "decode", name_);
-      add(*frame);
+      if (!take(*frame, time_of(*frame))) return false;
+      ++seen_;
     }
   }
 
-  void add(const AVFrame& frame) {
-    Frames& frames = video_.frames;
-    if (frames.count == 0) start(frame);
-    if (frame.width != frames.width || frame.height != frames.height || frame.format != format_)
-      fail("cannot read ", name_, ": its frames change size or format at frame ", frames.count);
-    const size_t bytes = static_cast<size_t>(frame.width) * static_cast<size_t>(frame.height) * 3;
-    if (frames.rgb.size() + bytes > max_bytes_)
-      fail("cannot read ", name_, ": its frames need more than ", max_bytes_, " bytes of memory");
-    frames.rgb.resize(frames.rgb.size() + bytes);
-    rgb_out_of(*converter_->convert(frame), frames.rgb.data() + frames.rgb.size() - bytes);
-    ++frames.count;
+  /// Since the first frame; a file without times goes by its rate.
+  double time_of(const AVFrame& frame) {
+    const int64_t ticks = frame.best_effort_timestamp;
+    if (ticks == AV_NOPTS_VALUE) return fps() > 0 ? static_cast<double>(seen_) / fps() : 0;
+    if (seen_ == 0) first_ = ticks;
+    return static_cast<double>(ticks - first_) * av_q2d(tick_);
   }
 
+  std::string name_;
+  AVFormatContext* file_ = nullptr;
+  int stream_ = 0;
+  AvPtr<AVCodecContext> decoder_;
+  AVRational rate_{}, tick_{};
+  int64_t seen_ = 0, first_ = 0;
+};
+
+PixelConverter::Colours colours_of(const AVFrame& frame) {
+  // Untagged files follow the custom: BT.709 from 720 rows up, BT.601 below.
+  const bool untagged = frame.colorspace == AVCOL_SPC_UNSPECIFIED;
+  const bool bt709 = frame.colorspace == AVCOL_SPC_BT709 || (untagged && frame.height >= 720);
+  return {.space = bt709 ? SWS_CS_ITU709 : SWS_CS_ITU601,
+          .full_range = frame.color_range == AVCOL_RANGE_JPEG};
+}
+
+/// Frames of a video as they come, in its own size.
+class FrameList {
+ public:
+  FrameList(const std::string& name, uint64_t max_bytes) : name_(name), max_bytes_(max_bytes) {}
+  Frames take() { return std::move(frames_); }
+
+  void add(const AVFrame& frame) {
+    if (frames_.count == 0) start(frame);
+    if (frame.width != frames_.width || frame.height != frames_.height || frame.format != format_)
+      fail("cannot read ", name_, ": its frames change size or format at frame ", frames_.count);
+    const size_t bytes = static_cast<size_t>(frame.width) * static_cast<size_t>(frame.height) * 3;
+    if (frames_.rgb.size() + bytes > max_bytes_)
+      fail("cannot read ", name_, ": its frames need more than ", max_bytes_, " bytes of memory");
+    frames_.rgb.resize(frames_.rgb.size() + bytes);
+    rgb_out_of(*converter_->convert(frame), frames_.rgb.data() + frames_.rgb.size() - bytes);
+    ++frames_.count;
+  }
+
+ private:
   void start(const AVFrame& frame) {
-    video_.frames.width = frame.width;
-    video_.frames.height = frame.height;
+    frames_.width = frame.width;
+    frames_.height = frame.height;
     format_ = frame.format;
-    // Untagged files follow the custom: BT.709 from 720 rows up, BT.601 below.
-    const bool untagged = frame.colorspace == AVCOL_SPC_UNSPECIFIED;
-    const bool bt709 = frame.colorspace == AVCOL_SPC_BT709 || (untagged && frame.height >= 720);
-    converter_ = std::make_unique<PixelConverter>(
-        PixelConverter::to_rgb(frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
-                               {.space = bt709 ? SWS_CS_ITU709 : SWS_CS_ITU601,
-                                .full_range = frame.color_range == AVCOL_RANGE_JPEG}));
+    converter_ = std::make_unique<PixelConverter>(PixelConverter::to_rgb(
+        frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), colours_of(frame)));
   }
 
   std::string name_;
   uint64_t max_bytes_;
-  AVFormatContext* file_ = nullptr;
-  int stream_ = 0;
-  AvPtr<AVCodecContext> decoder_;
   std::unique_ptr<PixelConverter> converter_;
   int format_ = -1;
-  Video video_;
+  Frames frames_;
+};
+
+/// Frames of a video at times of its own, scaled and cut.
+class ClipFrames {
+ public:
+  ClipFrames(const std::string& name, const ClipShape& shape) : name_(name), shape_(shape) {
+    frames_.height = shape.height;
+    frames_.width = shape.width;
+  }
+  bool full() const { return frames_.count == shape_.count; }
+  Frames take() { return std::move(frames_); }
+  int64_t count() const { return frames_.count; }
+
+  /// `shown`: until `end` seconds.
+  void show_until(const AVFrame& shown, double end) {
+    // Half a thousandth of a second: times are rounded to ticks.
+    while (!full() && static_cast<double>(frames_.count) / static_cast<double>(shape_.fps) < end - 5e-4)
+      add(shown);
+  }
+
+ private:
+  void add(const AVFrame& frame) {
+    if (frame.width != width_ || frame.height != height_ || frame.format != format_) start(frame);
+    const AvPtr<AVFrame> scaled = converter_->convert(frame);
+    const int64_t left = (scaled->width - shape_.width) / 2, top = (scaled->height - shape_.height) / 2;
+    for (int64_t row = 0; row < shape_.height; ++row) {
+      const uint8_t* const from = scaled->data[0] + (top + row) * scaled->linesize[0] + left * 3;
+      frames_.rgb.insert(frames_.rgb.end(), from, from + shape_.width * 3);
+    }
+    ++frames_.count;
+  }
+
+  void start(const AVFrame& frame) {
+    width_ = frame.width;
+    height_ = frame.height;
+    format_ = frame.format;
+    const double scale = std::max(static_cast<double>(shape_.width) / frame.width,
+                                  static_cast<double>(shape_.height) / frame.height);
+    const auto side = [&](int extent, int64_t least) {
+      return static_cast<int>(std::max<int64_t>(least, std::llround(extent * scale)));
+    };
+    converter_ = std::make_unique<PixelConverter>(PixelConverter::scaled_to_rgb(
+        frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), colours_of(frame),
+        side(frame.width, shape_.width), side(frame.height, shape_.height)));
+  }
+
+  std::string name_;
+  ClipShape shape_;
+  std::unique_ptr<PixelConverter> converter_;
+  int width_ = 0, height_ = 0, format_ = -1;
+  Frames frames_;
 };
 
 }  // namespace
@@ -260,7 +338,37 @@ void write_video(const std::filesystem::path& path, const Frames& frames, int64_
 
 Video read_video(const std::filesystem::path& path, uint64_t max_bytes) {
   quiet_av();
-  return VideoReader(path, max_bytes).read();
+  VideoReader reader(path);
+  FrameList frames(reader.name(), max_bytes);
+  reader.each([&](const AVFrame& frame, double) {
+    frames.add(frame);
+    return true;
+  });
+  return {frames.take(), reader.rate().num, reader.rate().den};
+}
+
+Frames read_clip(const std::filesystem::path& path, const ClipShape& shape) {
+  quiet_av();
+  RUSHES_CHECK(shape.count > 0 && shape.height > 0 && shape.width > 0 && shape.fps > 0, shape.count,
+               " frames");
+  VideoReader reader(path);
+  ClipFrames clip(reader.name(), shape);
+  AvPtr<AVFrame> shown;
+  double last = 0;
+  reader.each([&](const AVFrame& frame, double seconds) {
+    if (shown) clip.show_until(*shown, seconds);
+    shown.reset(av_frame_clone(&frame));
+    RUSHES_CHECK(shown != nullptr, "no memory for a frame");
+    last = seconds;
+    return !clip.full();
+  });
+  const double rest = reader.fps() > 0 ? 1 / reader.fps() : 0;
+  if (shown) clip.show_until(*shown, last + rest);
+  if (!clip.full()) {
+    fail(path.string(), " is too short: it gives ", clip.count(), " frames at ", shape.fps,
+         " a second, this clip has ", shape.count);
+  }
+  return clip.take();
 }
 
 }  // namespace rushes

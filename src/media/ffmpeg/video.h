@@ -35,4 +35,14 @@ struct Video {
 /// more than `max_bytes`.
 Video read_video(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{8} << 30);
 
+/// What is wanted of a video.
+struct ClipShape {
+  int64_t count = 0, height = 0, width = 0;
+  int64_t fps = 0;
+};
+/// The first `count` frames that a player shows at 0, 1 / fps, 2 / fps, ... seconds, scaled to cover height x
+/// width and cut at the middle. Reads no further than that. Throws UserError, also for a video that is too
+/// short. (Pixels are taken as square, and nothing is turned.)
+Frames read_clip(const std::filesystem::path& path, const ClipShape& shape);
+
 }  // namespace rushes

@@ -42,7 +42,12 @@ class SomeBlueprint : public Blueprint {
 
 PromptRow row(const std::string& prompt, int64_t line, std::optional<std::string> id = {},
               const nlohmann::json& settings = nlohmann::json::object()) {
-  PromptRow row{prompt, std::move(id), {}, from_json(settings, line).entries, "p.jsonl", str("p.jsonl:", line)};
+  PromptRow row;
+  row.prompt = prompt;
+  row.id = std::move(id);
+  row.settings = from_json(settings, line).entries;
+  row.document = "p.jsonl";
+  row.where = str("p.jsonl:", line);
   return row;
 }
 
