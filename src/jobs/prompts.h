@@ -14,10 +14,11 @@ namespace rushes {
 struct PromptRow {
   std::string prompt;
   std::optional<std::string> id;
-  std::optional<double> min_ssim;  // job: regress: the SSIM that this clip's frames need
-  std::vector<Entry> settings;     // sampling keys of this line; each was readable by its field
-  std::string document;            // "prompts.jsonl"
-  std::string where;               // "prompts.jsonl:7"
+  std::vector<Entry> settings;  // sampling keys of this line; each was readable by its field
+  std::string document;         // "prompts.jsonl"
+  std::string where;            // "prompts.jsonl:7"
+  // job: regress: the SSIM that this clip's frames need.
+  std::optional<double> min_ssim = std::nullopt;
 };
 
 /// What a prompt line may hold beside `prompt` and `id`.

@@ -73,7 +73,7 @@ TEST_CASE("load_job: everything wrong at once, prompts and --set included") {
   CHECK(list[1].find("job.yaml:6: sampling.height: must be a whole number") == 0);
   CHECK(list[2] == "--set: sampling.sed: unknown key; did you mean 'seed'?");
   CHECK(list[3] == "--set: video.crf: must be a whole number from 0 to 51; found the number 99");
-  CHECK(list[4] == "job.yaml:1: job: train is not there yet; this version does generate");
+  CHECK(list[4] == "job.yaml:1: job: train is not there yet; this version does generate, regress");
   CHECK(list[5] == "job.yaml:5: numerics: official is not there yet; this version does diffusers");
   CHECK(list[6].find("job.yaml:2: model: no folder 'no/such/model' here") == 0);
   CHECK(list[7].find("p.txt:2: is not UTF-8") != std::string::npos);
