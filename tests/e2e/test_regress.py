@@ -83,7 +83,8 @@ def case_clean_reruns_pass(folder, model):
     shutil.rmtree(folder / "nights")
     run(job_file(folder, "again"), mpi=False)
     page = (folder / "again/report/index.html").read_text()
-    expect(page.count(": worst SSIM 1.000000") >= CLEAN_RERUNS + 1, "the trend forgot nights whose folders are gone")
+    nights = min(CLEAN_RERUNS + 1, 90)  # as many as the report shows
+    expect(page.count(": worst SSIM 1.000000") >= nights, "the trend forgot nights whose folders are gone")
 
 
 def case_one_changed_weight_is_caught(folder, model):
