@@ -47,11 +47,11 @@ ClipFiles clip_from(const OutputFolder& folder, const std::string& id) {
   return clip;
 }
 
-/// "2026-11-22T093000Z": sorts by time, and is a file name everywhere.
+/// "2026-11-22T093000.123Z": sorts by time, and is a file name everywhere.
 std::string time_name() {
-  std::string time = utc_now().substr(0, 19);
+  std::string time = utc_now();
   std::erase(time, ':');
-  return time + "Z";
+  return time;
 }
 
 std::string fixed(double value, int digits) {

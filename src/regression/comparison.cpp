@@ -257,8 +257,13 @@ std::string summary(const Comparison& comparison) {
     if (comparison.count(verdict) > 0)
       parts.push_back(str(comparison.count(verdict), " ", verdict_word(verdict)));
   }
-  const auto first = std::find_if(comparison.clips.begin(), comparison.clips.end(),
-                                  [](const ClipComparison& clip) { return clip.verdict != Verdict::passed; });
+  // Of those that fell short the worst; else the first that is not as it should be.
+  auto first = std::find_if(
+      comparison.clips.begin(), comparison.clips.end(),
+      [&](const ClipComparison& clip) { return &clip == worst && clip.verdict != Verdict::passed; });
+  if (first == comparison.clips.end())
+    first = std::find_if(comparison.clips.begin(), comparison.clips.end(),
+                         [](const ClipComparison& clip) { return clip.verdict != Verdict::passed; });
   return str("regression FELL SHORT: of ", clips, clips == 1 ? " clip " : " clips ", join(parts, ", "), "; ",
              first->id, " ", first->reason.substr(0, first->reason.find('\n')), least);
 }

@@ -15,6 +15,12 @@ const char* const kClip =
 #include "report_clip.html.inc"
     ;
 
+/// Another build alone is what every night has.
+bool settings_changed(const ClipComparison& clip) {
+  return std::any_of(clip.changes.begin(), clip.changes.end(),
+                     [](const Change& change) { return change.key != "code"; });
+}
+
 std::string number(double value, int digits) {
   if (std::isinf(value)) return "∞";
   char text[32];
@@ -65,7 +71,7 @@ std::string dot(double x, double y, bool good, const std::string& title, double 
 
 /// SSIM of each frame, the threshold, and the worst frame.
 std::string curve(const ClipComparison& clip) {
-  constexpr double kLeft = 54, kRight = 628, kTop = 12, kBottom = 118;
+  constexpr double kLeft = 70, kRight = 628, kTop = 12, kBottom = 118;
   const ClipMetrics& metrics = clip.metrics;
   const Scale scale = ssim_scale(std::min(metrics.worst_ssim(), clip.min_ssim), kTop, kBottom);
   const size_t count = metrics.frames.size();
@@ -83,7 +89,9 @@ std::string curve(const ClipComparison& clip) {
       level_line(kLeft, kTop, kRight, "axis"), level_line(kLeft, kBottom, kRight, "axis"),
       text_at(kLeft - 6, kTop + 4, "end", "1"), text_at(kLeft - 6, kBottom + 4, "end", number(scale.low, 4)));
   svg += level_line(kLeft, scale.at(clip.min_ssim), kRight, "limit") +
-         text_at(kRight, scale.at(clip.min_ssim) - 3, "end", "needed " + number(clip.min_ssim, 4));
+         // Above the line, or below it where there is no room above.
+         text_at(kRight, scale.at(clip.min_ssim) + (scale.at(clip.min_ssim) < kTop + 16 ? 16 : -4), "end",
+                 "needed " + number(clip.min_ssim, 4));
   if (count > 1) svg += plotted(points);
   svg += dot(points[worst].first, points[worst].second, metrics.worst_ssim() >= clip.min_ssim,
              str("frame ", worst, ": ", number(metrics.worst_ssim(), 6)), 4);
@@ -94,7 +102,7 @@ std::string curve(const ClipComparison& clip) {
 /// The worst SSIM of a night for some clips, night after night.
 std::string trend(const std::vector<Night>& nights, const std::vector<std::string>& names, bool small) {
   const double width = small ? 120 : 640, height = small ? 28 : 150;
-  const double left = small ? 3 : 54, right = small ? 117 : 628, top = small ? 4 : 12,
+  const double left = small ? 3 : 70, right = small ? 117 : 628, top = small ? 4 : 12,
                bottom = small ? 24 : 118;
   std::vector<std::pair<const Night*, double>> values;
   for (const Night& night : nights) {
@@ -146,7 +154,7 @@ std::string strips_html(const ClipComparison& clip) {
   for (const int64_t frame : strips.frames) {
     const bool worst = frame == clip.metrics.worst_frame() && !clip.pictures_equal;
     html +=
-        str("<span", worst ? " class=\"worst\"" : "", ">frame ", frame, worst ? " (worst)" : "", "</span>");
+        str("<span", worst ? " class=\"worst\"" : "", ">frame ", frame, worst ? ", worst" : "", "</span>");
   }
   html += "</div>";
   const char* const pixelated = strips.width < 128 ? " class=\"pixelated\"" : "";
@@ -210,7 +218,7 @@ std::string clip_html(const ClipComparison& clip, const std::vector<Night>& nigh
                                {"prompt", clip.prompt},
                                {"state", passed ? "good" : "bad"},
                                {"open", passed ? "" : " open"},
-                               {"changed", clip.changes.empty() ? "no" : "yes"},
+                               {"changed", settings_changed(clip) ? "yes" : "no"},
                                {"equal", clip.pictures_equal ? "yes" : "no"},
                                {"worst", number(worst, 9)},
                                {"mean", number(clip.compared() ? clip.metrics.mean_ssim() : -2, 9)},
@@ -257,8 +265,7 @@ std::string report_html(const Comparison& comparison, const std::vector<Night>& 
   const int64_t good = comparison.count(Verdict::passed);
   const auto equal = std::count_if(comparison.clips.begin(), comparison.clips.end(),
                                    [](const ClipComparison& clip) { return clip.pictures_equal; });
-  const auto changed = std::count_if(comparison.clips.begin(), comparison.clips.end(),
-                                     [](const ClipComparison& clip) { return !clip.changes.empty(); });
+  const auto changed = std::count_if(comparison.clips.begin(), comparison.clips.end(), settings_changed);
   return fill_template(
       kPage, {{"title", str(comparison.passed() ? "passed" : "FELL SHORT", ": ", comparison.output)},
               {"state", comparison.passed() ? "good" : "bad"},
