@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <cxxopts.hpp>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/log.h"

@@ -123,6 +123,31 @@ def case_both_at_once(folder, _):
         rushes("weights", "verify", NAME, hub=hub, cache=folder / "cache")
 
 
+PUBLISH = """
+import pathlib, sys
+from huggingface_hub.utils._shared_blobs import publish_blob_to_shared_store
+blob = pathlib.Path(sys.argv[1])
+assert publish_blob_to_shared_store(blob_path=str(blob), xet_hash="ab" + "1" * 62, cache_dir=sys.argv[2],
+                                    expected_size=blob.stat().st_size)
+assert blob.is_symlink()
+"""
+
+
+def case_the_store_that_repositories_share(folder, _):
+    """huggingface_hub with hf_xet moves contents into a store beside the repositories, with links to them."""
+    files = pipeline_files()
+    cache = folder / "cache"
+    with HubServer({NAME: Repo(files)}) as hub:
+        pull(NAME, hub, cache)
+        blob = cache / "models--org--small-model" / "blobs" / sha256(files["vae/diffusion_pytorch_model.safetensors"])
+        python(PUBLISH, str(blob), str(cache), hub=hub, cache=cache)
+        hub.forget()
+        pull(NAME, hub, cache)
+        expect(not hub.bodies(), f"fetched {hub.bodies()}")
+        expect("13 files" in rushes("weights", "verify", NAME, hub=hub, cache=cache), "verify")
+        expect(rushes("weights", "list", hub=hub, cache=cache).count("13 files") == 1, "list")
+
+
 def case_a_branch_that_moved(folder, _):
     files = pipeline_files()
     repo = Repo(files)

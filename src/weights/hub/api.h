@@ -2,6 +2,7 @@
 // What is asked of the Hub: the commit of a revision, the files of a commit. And the words for its refusals.
 // The paths and fields are those that huggingface_hub 2.4 uses (hf_api.py: model_info, list_repo_tree).
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/error.h"
