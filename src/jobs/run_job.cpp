@@ -145,6 +145,8 @@ bool JobRun::load() {
   std::vector<std::string> problems;
   int code = fetch_model(overrides);
   if (code != kExitDone) {
+    if (code == kExitStopped && world_.rank() == 0)
+      log_warning("stopped while fetching the model; what has come is kept: run the same command again");
     start_.code = code;
     return false;
   }

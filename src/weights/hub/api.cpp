@@ -14,6 +14,7 @@ constexpr uint64_t kMostAnswerBytes = uint64_t{64} << 20;
 constexpr size_t kMostPages = 1000;
 constexpr size_t kMostFiles = 1000000;
 constexpr int kMostTries = 6;
+constexpr int kMostUnknown = 3;  // times that a host's name was not known: more is no accident
 constexpr double kFirstWait = 0.5, kLongestWait = 30, kLongestAsked = 600;
 const std::string kUsualEndpoint = "https://huggingface.co";
 
@@ -122,6 +123,7 @@ UserError Api::refusal(const Reply& reply, const std::string& what) const {
 /// One page, tried again while that may help. `next`: the page after it, or "".
 nlohmann::json Api::get_json(std::string url, const std::string& what, std::string& next) {
   Retries retries(cancel_);
+  int unknown = 0;
   while (true) {
     std::string why;
     double asked = 0;
@@ -141,7 +143,9 @@ nlohmann::json Api::get_json(std::string url, const std::string& what, std::stri
     } catch (const TransferError& error) {
       why = str("cannot fetch ", what, ": ", error.what());
       if (error.kind() == TransferError::Kind::answer) throw UserError(why);
-      if (error.kind() != TransferError::Kind::connection) throw Unreachable(why);
+      const bool unknown_name = error.kind() == TransferError::Kind::name;
+      if (error.kind() == TransferError::Kind::certificate || (unknown_name && ++unknown >= kMostUnknown))
+        throw Unreachable(why);
     }
     if (!retries.wait(asked, why)) throw Unreachable(why);
   }

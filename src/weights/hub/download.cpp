@@ -134,9 +134,8 @@ void Worker::collect(const Wanted& wanted, PartialFile& partial) {
         why = str(name(wanted), ": the answer ended after ", partial.have(), " of ", wanted.file.size,
                   " bytes");
       } else {
-        const UserError refused = api_.refusal(reply, name(wanted));
-        if (!Api::may_pass(reply)) throw refused;
-        why = refused.what();
+        if (!Api::may_pass(reply)) throw api_.refusal(reply, name(wanted));
+        why = api_.refusal(reply, name(wanted)).what();
         asked = reply.retry_after();
       }
     } catch (const TransferError& error) {

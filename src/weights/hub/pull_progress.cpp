@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iterator>
 
@@ -102,7 +103,7 @@ void PullProgress::end() {
   if (quiet_ || files_done_ == 0) return;
   const double seconds = std::max(0.001, timer_.seconds());
   log_info(name_, ": ", files_done_, " files, ", bytes_text(received_), " received in ",
-           static_cast<int64_t>(seconds + 0.5), " s (",
+           std::llround(seconds), " s (",
            bytes_text(static_cast<uint64_t>(static_cast<double>(received_) / seconds)), "/s)");
 }
 
