@@ -5,6 +5,8 @@ pkg_check_modules(ffmpeg REQUIRED IMPORTED_TARGET libavcodec libavformat libavut
 pkg_check_modules(icu REQUIRED IMPORTED_TARGET icu-uc)
 pkg_check_modules(hdf5 REQUIRED IMPORTED_TARGET hdf5-serial)
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
+pkg_check_modules(curl REQUIRED IMPORTED_TARGET libcurl)
+pkg_check_modules(crypto REQUIRED IMPORTED_TARGET libcrypto)
 find_package(MPI REQUIRED COMPONENTS CXX)
 find_path(CXXOPTS_INCLUDE cxxopts.hpp REQUIRED)
 add_library(cxxopts_headers INTERFACE)

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <mutex>
 #include <regex>
+#include <vector>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -27,6 +28,18 @@ struct LogState {
 
 LogState& state() {
   static LogState instance;
+  return instance;
+}
+
+constexpr size_t kLeastSecret = 4;
+
+struct Secrets {
+  std::mutex mutex;
+  std::vector<std::string> list;
+};
+
+Secrets& secrets() {
+  static Secrets instance;
   return instance;
 }
 
@@ -84,10 +97,24 @@ void log_to_file(const std::string& path) {
   if (!log.file) fail("cannot write the log ", path, ": check that the folder exists and may be written");
 }
 
+void log_secret(const std::string& secret) {
+  if (secret.size() < kLeastSecret) return;
+  Secrets& known = secrets();
+  const std::lock_guard lock(known.mutex);
+  if (std::find(known.list.begin(), known.list.end(), secret) == known.list.end())
+    known.list.push_back(secret);
+}
+
 std::string hide_secrets(const std::string& text) {
   std::string clean = text;
-  const std::string token = env(EnvVar::hf_token);
-  if (token.size() >= 4) {
+  std::vector<std::string> list = {env(EnvVar::hf_token)};
+  {
+    Secrets& known = secrets();
+    const std::lock_guard lock(known.mutex);
+    list.insert(list.end(), known.list.begin(), known.list.end());
+  }
+  for (const std::string& token : list) {
+    if (token.size() < kLeastSecret) continue;
     for (size_t at = clean.find(token); at != std::string::npos; at = clean.find(token, at + 3)) {
       clean.replace(at, token.size(), "***");
     }

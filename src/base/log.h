@@ -1,7 +1,7 @@
 #pragma once
 // The log: lines for people on stderr, the same lines with time and rank in a file. Thread-safe.
 // One log a process, set up once by main; every line goes through log_line, which hides secrets (the value of
-// HF_TOKEN and anything shaped like a Hub token).
+// HF_TOKEN, what log_secret was told, and anything shaped like a Hub token).
 
 #include <string>
 
@@ -43,6 +43,9 @@ template <class... Values>
 void log_error(const Values&... values) {
   log_line(LogLevel::error, str(values...));
 }
+
+/// From now on this text too is a secret (one of less than 4 bytes is not: it would hide ordinary words).
+void log_secret(const std::string& secret);
 
 /// `text` with every secret replaced by "***".
 std::string hide_secrets(const std::string& text);

@@ -20,6 +20,7 @@
 #include "commands/probe_command.h"
 #include "commands/run_command.h"
 #include "commands/status_command.h"
+#include "commands/weights_command.h"
 #include "device/torch_error.h"
 #include "dist/world.h"
 
@@ -49,6 +50,8 @@ const std::vector<Command>& commands() {
       {"probe", "probe --model DIR --component NAME ...", "runs one component on given tensors",
        probe_command},
       {"bench", "bench --model DIR --component NAME ...", "times one component", bench_command},
+      {"weights", "weights pull|verify ORG/NAME[@REVISION] | list",
+       "fetches models from the Hugging Face Hub, checks what was fetched, lists it", weights_command},
       {"doctor", "doctor", "shows what this machine offers", doctor_command},
   };
   return list;

@@ -12,6 +12,7 @@
 #include "jobs/resolution.h"
 #include "models/tokenizers/icu/nfc.h"
 #include "planner/planner.h"
+#include "weights/hub/pull.h"
 
 namespace rushes {
 namespace {
@@ -44,12 +45,17 @@ class JobLoader {
       : file_(file), name_(file.string()), overrides_(overrides) {}
 
   ResolvedJob load();
+  /// The job's model, fetched; nothing where it is a folder or the job has mistakes.
+  std::optional<hub::Pulled> fetch_model();
 
  private:
   void read_documents();
   void read_set(Problems& problems);
   void check_settings();
   void check_parallel();
+  bool model_is_folder() const;
+  hub::Pulled pull_model() const;
+  std::filesystem::path find_model();
   void open_model();
   void apply_layers();
   void check_sampling_keys();
@@ -150,16 +156,55 @@ void JobLoader::check_parallel() {
   }
 }
 
+bool JobLoader::model_is_folder() const {
+  std::error_code error;
+  return std::filesystem::is_directory(job_.model, error);
+}
+
+hub::Pulled JobLoader::pull_model() const {
+  hub::ModelId model = hub::parse_model_id(job_.model);
+  if (!overrides_.model_commit.empty()) model.revision = overrides_.model_commit;
+  return hub::pull(model, hub::settings_from_env(), {overrides_.stop, overrides_.quiet});
+}
+
+/// The model's folder, or "" where that is noted (or there are other mistakes, and nothing is fetched yet).
+std::filesystem::path JobLoader::find_model() {
+  if (model_is_folder()) return job_.model;
+  if (!hub::looks_like_model_id(job_.model)) {
+    problems_.add(
+        source("model"), ": model: no folder '", shortened(job_.model, 200),
+        "' here; give the folder of a model (Diffusers layout), or org/name of the Hugging Face Hub");
+    return {};
+  }
+  std::vector<std::string> wrong = overrides_.model_problems;
+  if (wrong.empty()) {
+    if (!problems_.empty()) return {};
+    try {
+      const hub::Pulled pulled = pull_model();
+      result_.job.weights_revision = pulled.pinned();
+      return pulled.folder;
+    } catch (const UserError& error) {
+      wrong = error.problems();
+    }
+  }
+  for (const std::string& problem : wrong)
+    problems_.add(source("model"), ": model: no folder '", job_.model, "' here, and on the Hub: ", problem);
+  return {};
+}
+
+std::optional<hub::Pulled> JobLoader::fetch_model() {
+  read_documents();
+  check_settings();
+  if (!problems_.empty() || model_is_folder() || !hub::looks_like_model_id(job_.model)) return {};
+  return pull_model();
+}
+
 void JobLoader::open_model() {
   if (job_.model.empty()) return;
-  std::error_code error;
-  if (!std::filesystem::is_directory(job_.model, error)) {
-    problems_.add(source("model"), ": model: no folder '", shortened(job_.model, 200),
-                  "' here; download the model (Diffusers layout) and give its folder");
-    return;
-  }
+  const std::filesystem::path folder = find_model();
+  if (folder.empty()) return;
   try {
-    const auto model = std::make_shared<const ModelDir>(ModelDir::open(job_.model));
+    const auto model = std::make_shared<const ModelDir>(ModelDir::open(folder));
     result_.model = model;
     preset_ = find_preset(configs_folder(), *model, problems_);
     result_.blueprint = make_blueprint(*model, normalize_nfc);
@@ -283,6 +328,7 @@ void JobLoader::describe() {
   job.retries = job_.retries;
   JobFile resolved = with_options(job_, result_.options);
   resolved.output = job.output;
+  if (!job.weights_revision.empty()) resolved.model = job.weights_revision;
   job.settings = setting_rows(job_, resolved, sources_);
   std::vector<SettingRow> rows = job.settings;
   const std::vector<SettingRow> above = override_rows(job.settings, set_, own_keys_of(result_.items));
@@ -329,6 +375,14 @@ ResolvedJob JobLoader::load() {
 }
 
 }  // namespace
+
+void fetch_job_model(const std::filesystem::path& file, JobOverrides& overrides) {
+  try {
+    if (const auto pulled = JobLoader(file, overrides).fetch_model()) overrides.model_commit = pulled->commit;
+  } catch (const UserError& error) {
+    overrides.model_problems = error.problems();
+  }
+}
 
 ResolvedJob load_job(const std::filesystem::path& file, const JobOverrides& overrides) {
   return JobLoader(file, overrides).load();

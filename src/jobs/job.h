@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/stop.h"
 #include "config/settings.h"
 #include "jobs/request_hash.h"
 #include "pipelines/pipeline.h"
@@ -37,8 +38,9 @@ struct Item {
 
 struct Job {
   JobKind kind = JobKind::generate;
-  std::string model;   // as given: a folder or org/name[@revision]
-  std::string output;  // {date}, {job}, {model} filled in
+  std::string model;             // as given: a folder or org/name[@revision]
+  std::string weights_revision;  // of a model of the Hub: "org/name@commit"; else ""
+  std::string output;            // {date}, {job}, {model} filled in
   std::vector<std::string> save = {"video"};
   VideoOptions video;
   Sampling sampling;  // before the prompts' own lines
@@ -62,6 +64,11 @@ struct JobOverrides {
   bool noise_rerun = false;       // of job: regress: makes clips only, compares nothing
   std::string output_suffix;      // goes behind `output`
   std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)
+  // A model of the Hub; see fetch_job_model.
+  std::string model_commit;                 // what its revision is; "": asked for
+  std::vector<std::string> model_problems;  // why it cannot be had: then nobody tries again
+  const StopToken* stop = nullptr;          // ends a download
+  bool quiet = false;                       // no lines about its headway
 };
 
 /// Everything needed to start, validated whole.
@@ -81,8 +88,14 @@ nlohmann::json request_of(const ResolvedJob& job, const Item& item);
 /// clip alone: a line of failed.jsonl.
 nlohmann::json prompt_line(const Item& item);
 
+/// Where the job's model is one of the Hub: fetches it into the cache, and notes in `overrides` its commit or
+/// what is wrong, so that load_job on any rank takes the same. Does nothing where the job has another
+/// mistake: that is told first. Throws StoppedEarly.
+void fetch_job_model(const std::filesystem::path& file, JobOverrides& overrides);
+
 /// Reads the job file and its prompts. Every problem (job file, prompts, model's json files, sizes) is
-/// collected and thrown as one UserError; nothing is written, no weights are loaded.
+/// collected and thrown as one UserError; no weights are loaded, and nothing is written but a model of the
+/// Hub into its cache, where it is not yet there. Throws StoppedEarly while fetching it.
 ResolvedJob load_job(const std::filesystem::path& file, const JobOverrides& overrides);
 
 }  // namespace rushes

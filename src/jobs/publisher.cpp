@@ -79,6 +79,7 @@ nlohmann::json Publisher::describe(const Item& item) const {
                           {"sampling", get_fields(sampling_fields(), item.sampling)},
                           {"model", job_.model},
                           {"weights", resolved_.facts.model},
+                          {"weights_revision", job_.weights_revision},
                           {"code", version_text()},
                           {"host", facts_.host},
                           {"batch_job", facts_.batch_job},

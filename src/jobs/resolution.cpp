@@ -5,11 +5,17 @@
 
 #include "attention/fastest_attention.h"
 #include "device/device.h"
+#include "weights/hub/model_id.h"
 
 namespace rushes {
 namespace {
 
 std::string model_name(const std::string& model) {
+  std::error_code error;
+  if (hub::looks_like_model_id(model) && !std::filesystem::is_directory(model, error)) {
+    const std::string id = model.substr(0, model.find('@'));  // a revision may have a '/'
+    return id.substr(id.find('/') + 1);
+  }
   std::filesystem::path path = std::filesystem::path(model).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "models/wan/"
   const std::string name = path.filename().string();

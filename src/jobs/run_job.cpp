@@ -50,6 +50,7 @@ class JobRun {
   int run();
 
  private:
+  int fetch_model(JobOverrides& overrides);
   bool load();
   bool begin();
   void form_groups();
@@ -99,7 +100,8 @@ int JobRun::guarded(Function function) {
   try {
     function();
     return kExitDone;
-  } catch (const StoppedEarly&) {
+  } catch (const StoppedEarly& stopped) {
+    log_debug(stopped.what());
     return kExitStopped;
   } catch (const UserError& error) {
     for (const std::string& problem : error.problems())
@@ -125,13 +127,35 @@ int JobRun::run() {
   return finish();
 }
 
+/// Rank 0 asks the Hub what the job's model is, so that all ranks make clips of the same weights; the others
+/// find it in the cache, or where theirs is another one, one of them fetches it.
+int JobRun::fetch_model(JobOverrides& overrides) {
+  overrides.stop = &stop_;
+  overrides.quiet = world_.rank() != 0;
+  int code = kExitDone;
+  if (world_.rank() == 0) code = guarded([&] { fetch_job_model(request_.job_file, overrides); });
+  const nlohmann::json told = nlohmann::json::parse(world_.broadcast(nlohmann::json{
+      {"code", code},
+      {"commit", overrides.model_commit},
+      {"failed", !overrides.model_problems.empty()}}.dump()));
+  overrides.model_commit = told.at("commit").get<std::string>();
+  if (world_.rank() != 0 && told.at("failed").get<bool>()) overrides.model_problems = {"see rank 0"};
+  return told.at("code").get<int>();
+}
+
 /// Every rank reads the job by itself; rank 0's word decides, and the others must have read the same.
 bool JobRun::load() {
   JobOverrides overrides = request_.overrides;
   if (overrides.date.empty()) overrides.date = world_.broadcast(utc_now().substr(0, 10));
   overrides.ranks = world_.size();
   std::vector<std::string> problems;
-  int code = kExitDone;
+  int code = fetch_model(overrides);
+  if (code != kExitDone) {
+    if (code == kExitStopped && world_.rank() == 0)
+      log_warning("stopped while fetching the model; what has come is kept: run the same command again");
+    start_.code = code;
+    return false;
+  }
   try {
     threads_ = threads_of(world_.place());
     set_threads(threads_);
@@ -143,6 +167,9 @@ bool JobRun::load() {
   } catch (const UserError& error) {
     problems = error.problems();
     code = kExitUsage;
+  } catch (const StoppedEarly& stopped) {
+    log_warning(stopped.what());
+    code = kExitStopped;
   }
   if (world_.rank() == 0) {
     for (const std::string& problem : problems)

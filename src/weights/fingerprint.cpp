@@ -31,13 +31,6 @@ std::string file_mark(const fs::path& path) {
   return str(size, " ", hash_bytes(marks));
 }
 
-/// Everything small that can decide a result: configs, tokenizers, vocabularies, templates.
-bool is_config(const fs::path& file) {
-  static const std::vector<std::string> kEnds = {".json", ".txt", ".model", ".jinja", ".yaml"};
-  const std::string end = file.extension().string();
-  return std::find(kEnds.begin(), kEnds.end(), end) != kEnds.end();
-}
-
 }  // namespace
 
 std::string ModelDir::fingerprint() const {
@@ -48,7 +41,7 @@ std::string ModelDir::fingerprint() const {
     std::vector<fs::path> files;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(folder, error)) {
-      if (is_config(entry.path()) && entry.is_regular_file(error)) files.push_back(entry.path());
+      if (is_config_file(entry.path()) && entry.is_regular_file(error)) files.push_back(entry.path());
     }
     if (error) fail("cannot read ", folder.string(), ": ", error.message());
     if (const auto weights = find_weight_files(folder, path_)) {

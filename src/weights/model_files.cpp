@@ -21,16 +21,27 @@ bool begins_with(const fs::path& path, const fs::path& start) {
   return at_start == start.end();
 }
 
-/// ".../models--org--name/blobs", where `root` lies in ".../models--org--name/snapshots/REV".
-std::optional<fs::path> hub_blobs(const fs::path& root) {
+/// ".../models--org--name", where `root` lies in ".../models--org--name/snapshots/REV".
+std::optional<fs::path> hub_repository(const fs::path& root) {
   for (fs::path at = root; at.has_relative_path(); at = at.parent_path()) {
     const fs::path snapshots = at.parent_path();
     const fs::path repository = snapshots.parent_path();
-    if (snapshots.filename() == "snapshots" && repository.filename().string().starts_with("models--")) {
-      return repository / "blobs";
-    }
+    if (snapshots.filename() == "snapshots" && repository.filename().string().starts_with("models--"))
+      return repository;
   }
   return {};
+}
+
+/// Is `real` a content that huggingface_hub keeps for the repository: a file directly in its `blobs`, or one
+/// of the store that all repositories of the cache share (huggingface_hub's utils/_shared_blobs.py)?
+bool is_hub_blob(const fs::path& real, const fs::path& repository) {
+  if (real.parent_path() == repository / "blobs") return true;
+  const fs::path store = repository.parent_path() / "blobs";
+  const std::string name = real.filename().string();
+  const bool hash = name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+  std::error_code error;
+  return hash && real.parent_path() == store / name.substr(0, 2) &&
+         fs::is_regular_file(store / ".huggingface-shared-blobs", error);
 }
 
 fs::path real_path_inside(const fs::path& path, const fs::path& root) {
@@ -40,13 +51,15 @@ fs::path real_path_inside(const fs::path& path, const fs::path& root) {
   const fs::path real_root = fs::canonical(root, error);
   if (error) fail("cannot read ", root.string(), ": ", error.message());
   if (begins_with(real, real_root)) return real;
-  const auto blobs = hub_blobs(real_root);
-  if (blobs && begins_with(real, *blobs)) return real;
+  const auto repository = hub_repository(real_root);
+  if (repository && is_hub_blob(real, *repository)) return real;
   fail(path.string(), " is a link that leads out of the model folder, to ", real.string(),
        ": put the file itself there");
 }
 
-WeightFiles read_index(const fs::path& index, const fs::path& folder, const fs::path& root) {
+/// The index's tensors and shards, by name alone.
+WeightFiles parse_index(const fs::path& index, const fs::path& root, std::set<std::string>& shards,
+                        Problems& problems) {
   const std::string where = index.string();
   const nlohmann::json object = parse_json(read_file(file_inside(index, root), kMaxIndex), where);
   const auto map = object.find("weight_map");
@@ -56,8 +69,7 @@ WeightFiles read_index(const fs::path& index, const fs::path& folder, const fs::
   if (map->empty()) fail(where, ": 'weight_map' is empty");
   WeightFiles found;
   found.index = index;
-  Problems problems;
-  std::set<std::string> shards, refused;
+  std::set<std::string> refused;
   for (const auto& [name, value] : map->items()) {
     if (!value.is_string()) {
       problems.add(where, ": tensor ", quote_name(name), ": the shard's file name must be a text, found ",
@@ -75,16 +87,23 @@ WeightFiles read_index(const fs::path& index, const fs::path& folder, const fs::
                    " must be the name of a file beside the index");
     }
   }
+  return found;
+}
+
+WeightFiles read_index(const fs::path& index, const fs::path& folder, const fs::path& root) {
+  Problems problems;
+  std::set<std::string> shards;
+  WeightFiles found = parse_index(index, root, shards, problems);
   size_t missing = 0;
   for (const auto& shard : shards) {
     if (is_there(folder / shard)) {
       found.files.push_back(folder / shard);
     } else if (++missing <= kMaxMissingShards) {
-      problems.add(where, ": the shard ", quote_name(shard), " is missing in ", folder.string());
+      problems.add(index.string(), ": the shard ", quote_name(shard), " is missing in ", folder.string());
     }
   }
   if (missing > kMaxMissingShards)
-    problems.add(where, ": and ", missing - kMaxMissingShards, " missing shards more");
+    problems.add(index.string(), ": and ", missing - kMaxMissingShards, " missing shards more");
   problems.throw_if_any();
   return found;
 }
@@ -116,6 +135,19 @@ bool is_there(const fs::path& path) {
 bool is_plain_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;
+}
+
+bool is_config_file(const fs::path& file) {
+  static const std::vector<std::string> kEnds = {".json", ".txt", ".model", ".jinja", ".yaml"};
+  return std::find(kEnds.begin(), kEnds.end(), file.extension().string()) != kEnds.end();
+}
+
+std::vector<std::string> shards_of_index(const fs::path& index, const fs::path& root) {
+  Problems problems;
+  std::set<std::string> shards;
+  parse_index(index, root, shards, problems);
+  problems.throw_if_any();
+  return {shards.begin(), shards.end()};
 }
 
 std::optional<WeightFiles> find_weight_files(const fs::path& folder, const fs::path& root) {

@@ -137,6 +137,23 @@ TEST_CASE("Links may lead inside the model folder and into a Hub cache's blobs, 
   put(folder.path() / "models--org--other/blobs/1234", {{"a", at::ones({2})}});
   fs::create_symlink("../../../../models--org--other/blobs/1234", snapshot / "model.safetensors");
   CHECK_THAT(refused_folder(snapshot), Contains("leads out of the model folder"));
+
+  // The store that repositories of one cache share: only with its mark, only under names of contents.
+  const auto lead_to = [&](const fs::path& target) {
+    fs::remove(hub / "blobs/5678");
+    fs::remove(snapshot / "model.safetensors");
+    fs::create_symlink(target, hub / "blobs/5678");
+    fs::create_symlink("../../../blobs/5678", snapshot / "model.safetensors");
+  };
+  const std::string hash = "ab" + std::string(62, '0');
+  put(folder.path() / "blobs/ab" / hash, {{"a", at::ones({2})}});
+  lead_to("../../blobs/ab/" + hash);
+  CHECK_THAT(refused_folder(snapshot), Contains("leads out of the model folder"));
+  folder.write("blobs/.huggingface-shared-blobs", "1");
+  CHECK(TensorStore::open_folder(snapshot, snapshot.parent_path()).tensors().size() == 1);
+  put(folder.path() / "blobs/ab/secret", {{"a", at::ones({2})}});
+  lead_to("../../blobs/ab/secret");
+  CHECK_THAT(refused_folder(snapshot), Contains("leads out of the model folder"));
 }
 
 TEST_CASE("A model folder tells its components") {
