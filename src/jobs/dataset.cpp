@@ -74,6 +74,8 @@ std::string dataset_text(const OutputFolder& folder) {
   }
   std::string text = str(folder.root().string(), ": ", samples, " samples in ", contents.shards.size(),
                          contents.shards.size() == 1 ? " shard" : " shards", ", ", mib(bytes));
+  for (const std::string& shard : contents.unreadable)
+    text += str("\ncannot be read: ", shard);
   if (!contents.spooled.empty()) text += str("; ", contents.spooled.size(), " more wait for a shard");
   text += "\n";
   for (const auto& [name, total] : buckets) {

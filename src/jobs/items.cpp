@@ -155,6 +155,7 @@ nlohmann::json prompt_line(const Item& item) {
   if (item.min_ssim) line["min_ssim"] = *item.min_ssim;
   if (!item.video.empty()) line["video"] = std::filesystem::absolute(item.video).string();
   line["id"] = item.id;
+  if (!item.video.empty()) return line;  // nothing is drawn
   line["seed"] = item.sampling.seed;
   line["samples"] = 1;
   return line;

@@ -369,6 +369,13 @@ ResolvedJob JobLoader::load() {
   make_items();
   check_guidance();
   describe();
+  if (overrides_.noise_rerun && job_.kind != JobKind::regress)
+    problems_.add(source("job"), ": --noise-floor goes with job: regress");
+  const auto saves = [&](const char* kind) {
+    return std::find(job_.save.begin(), job_.save.end(), kind) != job_.save.end();
+  };
+  if (job_.kind == JobKind::regress && !saves("video") && !saves("frames"))
+    problems_.add(source("save"), ": save: job: regress compares pictures: it needs video or frames");
   if (job_.kind == JobKind::regress && problems_.empty() && !overrides_.noise_rerun) check_references();
   throw_what_is_wrong();
   return std::move(result_);

@@ -94,7 +94,7 @@ LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder
     const std::vector<std::string> changed = changed_keys(record->request, request_of(job, item));
     entry.why = join(changed, "; ");
     // job: regress over another build's clips: they are replaced.
-    if (changed.size() == 1 && changed.front().starts_with("build: ")) {
+    if (changed.size() == 1 && changed.front().starts_with("build: ") && !job.facts.build.empty()) {
       entry.state = ItemState::todo;
       entry.why = "it was made by another build";
     }

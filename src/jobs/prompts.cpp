@@ -88,8 +88,6 @@ class RowReader {
         add_setting(entry, row);
       }
     }
-    if (rules_.videos && row.video.empty())
-      reading_.problem(value.line, "", "no video in this line; add the key 'video', a file");
     if (!has_prompt) reading_.problem(value.line, "", "no prompt in this line; add the key 'prompt'");
     if (problems_.list().size() == before) finish(std::move(row), value.line);
   }
@@ -119,6 +117,8 @@ class RowReader {
   }
 
   void finish(PromptRow row, int64_t line) {
+    if (rules_.videos && row.video.empty())
+      reading_.problem(line, "", "no video in this line; it needs {prompt: ..., video: a file}");
     row.document = document_;
     row.where = reading_.place(line);
     rows_.push_back(std::move(row));

@@ -276,7 +276,18 @@ void Publisher::deliver(const Delivery& delivery) {
       fs::remove_all(from, ignored);
     return;
   }
-  if (kept) record.files.insert(record.files.end(), kept->files.begin(), kept->files.end());
+  if (kept) {
+    std::vector<std::string> ignored;
+    const auto now = read_record(folder_.record(item.id), ignored);
+    for (const FileEntry& file : kept->files) {
+      // A sample may have moved from the spool to a shard meanwhile.
+      const FileEntry* entry = &file;
+      for (const FileEntry& current : now ? now->files : kept->files) {
+        if (file.kind == "hdf5" && current.kind == "hdf5") entry = &current;
+      }
+      record.files.push_back(*entry);
+    }
+  }
   remove_spooled_but(item.id, record.files);
   take_back_record(item.id, kept);
   remove_outputs_but(item.id, record.files);

@@ -65,6 +65,7 @@ class JobRun {
   Tally tally() const;
   int exit_code(const Tally& tally);
   int compare_with_references(int code);
+  int finish_dataset(int code);
   void write_failed(const Tally& tally) const;
   void tell(const Tally& tally, int code) const;
   std::string why_stopped() const;
@@ -335,7 +336,8 @@ void JobRun::work() {
   world_.agree(code);
   if (groups_ ? groups_->seat.replica == 0 : world_.rank() == 0) round(Round::last_chance);
   writer.reset();
-  if (pipeline_ && !follows)
+  const bool goes_on = trouble_.empty() && !stop_.requested();  // else there may be no time, or no room
+  if (pipeline_ && !follows && goes_on)
     code = worse_exit_code(code, guarded([&] { publisher.join_shards(/*all=*/true); }));
   code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
@@ -374,8 +376,21 @@ int JobRun::compare_with_references(int code) {
     compared = comparison.passed() ? kExitDone : kExitRegressed;
     events_->add("compared", {{"passed", comparison.passed()}, {"clips", comparison.clips.size()}});
   });
-  // What could not be compared (a full disk, a stop) can be by the same command again.
-  return worse_exit_code(code, failed == kExitDone ? compared : static_cast<int>(kExitStopped));
+  // A stopped comparison can be gone on with; one that is not possible (said above) is none that was passed.
+  const int impossible = failed == kExitStopped ? kExitStopped : kExitRegressed;
+  return worse_exit_code(code, failed == kExitDone ? compared : impossible);
+}
+
+/// save: [hdf5]: what is spooled becomes shards, and all of them one set; not where the run has to end.
+int JobRun::finish_dataset(int code) {
+  const auto& save = job_.job.save;
+  const bool wanted = std::find(save.begin(), save.end(), "hdf5") != save.end();
+  if (!wanted || !trouble_.empty() || stop_.requested()) return code;
+  ShardStore::Findings found;
+  const int joined =
+      guarded([&] { found = ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
+  if (joined != kExitDone || found.taken_back) return worse_exit_code(code, kExitStopped);
+  return found.unreadable ? worse_exit_code(code, kExitFailedItems) : code;
 }
 
 /// Rank 0 looks at what is on disk and says how the run ended; all ranks leave with its word.
@@ -401,11 +416,7 @@ int JobRun::finish() {
       if (now.left == 0) end_fresh_run(*folder_, start_.digest);
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
-    const auto& save = job_.job.save;
-    if (std::find(save.begin(), save.end(), "hdf5") != save.end()) {
-      const int joined = guarded([&] { ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
-      if (joined != kExitDone) code = worse_exit_code(code, kExitStopped);
-    }
+    code = finish_dataset(code);
     code = compare_with_references(code);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
     events_->add("run_ended", {{"code", code},
@@ -481,6 +492,7 @@ int run_noise_floor(World& world, const RunRequest& request, const StopToken& st
   RunRequest rerun = request;
   rerun.noise_floor = 0;
   rerun.overrides.noise_rerun = true;
+  rerun.fresh = true;  // clips of an earlier floor may be of another layout
   if (rerun.overrides.date.empty()) rerun.overrides.date = world.broadcast(utc_now().substr(0, 10));
   std::vector<fs::path> folders;
   int code = kExitDone;

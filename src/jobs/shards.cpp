@@ -25,10 +25,20 @@ constexpr const char* kSpool = "hdf5/spool";
 /// Held by whoever makes shards of a slot; the kernel releases it when the process dies.
 class SlotLock {
  public:
-  SlotLock(const fs::path& spool, const std::string& slot)
+  /// `wait`: until it is free; else mine() may be false.
+  SlotLock(const fs::path& spool, const std::string& slot, bool wait)
       : fd_(::open((spool / (slot + ".lock")).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
     if (fd_ < 0) fail("cannot write ", (spool / (slot + ".lock")).string(), ": ", std::strerror(errno));
-    mine_ = ::flock(fd_, LOCK_EX | LOCK_NB) == 0;
+    int result = 0;
+    do {
+      result = ::flock(fd_, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    } while (result != 0 && errno == EINTR);
+    mine_ = result == 0;
+    const int why = errno;
+    if (!mine_ && (wait || why != EWOULDBLOCK)) {
+      ::close(fd_);
+      fail("cannot lock ", (spool / (slot + ".lock")).string(), ": ", std::strerror(why));
+    }
   }
   ~SlotLock() { ::close(fd_); }
   SlotLock(const SlotLock&) = delete;
@@ -40,26 +50,19 @@ class SlotLock {
   bool mine_ = false;
 };
 
+/// Throws where the folder cannot be read whole: what is not seen must not count as not there.
 std::vector<std::string> names_in(const fs::path& folder, const std::string& ending) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+  fs::directory_iterator at(folder, error);
+  if (error == std::errc::no_such_file_or_directory) return names;
+  for (const fs::directory_iterator end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (name.ends_with(ending) && name[0] != '.') names.push_back(name);
   }
+  if (error) fail("cannot read the folder ", folder.string(), ": ", error.message());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-/// Slots that have been used.
-std::vector<std::string> slots_in(const fs::path& root) {
-  std::vector<std::string> slots;
-  std::error_code error;
-  for (fs::directory_iterator at(root / kSpool, error), end; !error && at != end; at.increment(error)) {
-    if (at->is_directory(error)) slots.push_back(at->path().filename().string());
-  }
-  std::sort(slots.begin(), slots.end());
-  return slots;
 }
 
 const FileEntry* hdf5_entry(const ItemRecord& record) {
@@ -69,15 +72,16 @@ const FileEntry* hdf5_entry(const ItemRecord& record) {
   return nullptr;
 }
 
-/// Every record's sample: id -> entry.
-std::map<std::string, FileEntry> recorded(const OutputFolder& folder) {
+/// Every record's sample: id -> entry. `all_read`: whether every record could be read.
+std::map<std::string, FileEntry> recorded(const OutputFolder& folder, bool& all_read) {
   std::map<std::string, FileEntry> samples;
-  std::vector<std::string> ignored;
+  std::vector<std::string> unusable;
   for (const std::string& name : names_in(folder.root() / "items", ".json")) {
-    const auto record = read_record(folder.root() / "items" / name, ignored);
+    const auto record = read_record(folder.root() / "items" / name, unusable);
     if (!record) continue;
     if (const FileEntry* entry = hdf5_entry(*record)) samples.emplace(record->id, *entry);
   }
+  all_read = unusable.empty();
   return samples;
 }
 
@@ -97,13 +101,16 @@ std::string ShardStore::spool_path(int64_t replica, const std::string& id) {
   return str(kSpool, "/", slot_of(replica), "/", id, ".safetensors");
 }
 
-/// The hash that the item's record gives of the spooled sample; nothing where the record speaks of another.
-std::optional<std::string> ShardStore::spooled_hash(const std::string& id, const std::string& path) const {
-  std::vector<std::string> ignored;
-  const auto record = read_record(folder_.record(id), ignored);
+/// Does the item's record speak of this sample? Then `hash` is what it says of its bytes.
+ShardStore::Claimed ShardStore::spooled_hash(const std::string& id, const std::string& path,
+                                             std::string& hash) const {
+  std::vector<std::string> unusable;
+  const auto record = read_record(folder_.record(id), unusable);
+  if (!unusable.empty()) return Claimed::unknown;
   const FileEntry* entry = record ? hdf5_entry(*record) : nullptr;
-  if (entry == nullptr || entry->path != path) return std::nullopt;
-  return entry->hash;
+  if (entry == nullptr || entry->path != path) return Claimed::no;
+  hash = entry->hash;
+  return Claimed::yes;
 }
 
 /// What counts of a slot's samples. What does not is removed: a record is written last and under the folder's
@@ -113,34 +120,34 @@ std::vector<ShardStore::Spooled> ShardStore::spooled(const std::string& slot) co
   const std::string folder = str(kSpool, "/", slot);
   for (const std::string& name : names_in(folder_.root() / folder, ".safetensors")) {
     Spooled sample{name.substr(0, name.size() - std::strlen(".safetensors")), folder + "/" + name, {}};
-    std::optional<std::string> hash = spooled_hash(sample.id, sample.path);
-    if (!hash) {
+    Claimed claimed = spooled_hash(sample.id, sample.path, sample.hash);
+    if (claimed == Claimed::no) {
       const FolderLock lock(folder_);
-      hash = spooled_hash(sample.id, sample.path);
+      claimed = spooled_hash(sample.id, sample.path, sample.hash);
       std::error_code ignored;
-      if (!hash) fs::remove(folder_.root() / sample.path, ignored);
+      if (claimed == Claimed::no) fs::remove(folder_.root() / sample.path, ignored);
     }
-    if (!hash) continue;
-    sample.hash = *hash;
-    samples.push_back(std::move(sample));
+    if (claimed == Claimed::yes) samples.push_back(std::move(sample));
   }
   return samples;
 }
 
-void ShardStore::join_slot(const std::string& slot, bool all) {
+void ShardStore::join(int64_t replica, bool all) {
+  const std::string slot = slot_of(replica);
   const fs::path spool = folder_.root() / kSpool;
   if (!fs::is_directory(spool / slot)) return;
-  const SlotLock lock(spool, slot);
-  if (!lock.mine()) return;
+  const SlotLock lock(spool, slot, /*wait=*/false);
+  if (lock.mine()) join_slot(slot, all);
+}
+
+void ShardStore::join_slot(const std::string& slot, bool all) {
   const auto most = static_cast<size_t>(options_.shard_clips);
-  if (!all && names_in(spool / slot, ".safetensors").size() < most) return;
+  const std::vector<std::string> names = names_in(folder_.root() / kSpool / slot, ".safetensors");
+  if (names.empty() || (!all && names.size() < most)) return;
   std::map<std::string, std::vector<Spooled>> buckets;
   for (Spooled& sample : spooled(slot)) {
-    try {
-      buckets[bucket_of(read_sample(folder_.root() / sample.path))].push_back(std::move(sample));
-    } catch (const UserError& error) {
-      log_warning("cannot be put into the data set (a rerun makes it again): ", error.what());
-    }
+    if (!is_whole(sample)) continue;
+    buckets[bucket_of(read_sample(folder_.root() / sample.path))].push_back(std::move(sample));
   }
   for (const auto& [bucket, samples] : buckets) {
     for (size_t first = 0; first < samples.size(); first += most) {
@@ -150,6 +157,27 @@ void ShardStore::join_slot(const std::string& slot, bool all) {
       make_shard(bucket, {from, from + static_cast<std::ptrdiff_t>(count)});
     }
   }
+}
+
+/// Are its bytes those that the record speaks of? Else the record is taken back: the item is to be made
+/// again.
+bool ShardStore::is_whole(const Spooled& sample) {
+  const fs::path path = folder_.root() / sample.path;
+  std::string why = "it has other bytes than recorded";
+  try {
+    if (hash_file(path) == sample.hash && read_sample(path).id == sample.id) return true;
+  } catch (const UserError& error) {
+    why = error.what();
+  }
+  const FolderLock lock(folder_);
+  std::string hash;
+  if (spooled_hash(sample.id, sample.path, hash) != Claimed::yes || hash != sample.hash) return false;
+  log_warning(path.string(), " is damaged, and its item is to be made again: ", why);
+  std::error_code error;
+  fs::remove(folder_.record(sample.id), error);
+  fs::remove(path, error);
+  taken_back_ = true;
+  return false;
 }
 
 void ShardStore::make_shard(const std::string& bucket, const std::vector<Spooled>& samples) {
@@ -187,32 +215,41 @@ void ShardStore::point_to_shard(const Spooled& sample, const FileEntry& shard) {
   fs::remove(folder_.root() / sample.path, error);
 }
 
-void ShardStore::finish() {
-  for (const std::string& slot : slots_in(folder_.root()))
-    join_slot(slot, /*all=*/true);
-  remove_unused();
+ShardStore::Findings ShardStore::finish() {
+  const fs::path spool = folder_.root() / kSpool;
+  if (!fs::is_directory(spool)) return {};
+  // One at a time, while nobody makes shards: what is written down then stays true.
+  const SlotLock finishing(spool, "finish", /*wait=*/true);
+  std::vector<std::unique_ptr<SlotLock>> locks;
+  for (int64_t slot = 0; slot < kSlots; ++slot)
+    locks.push_back(std::make_unique<SlotLock>(spool, str(slot), /*wait=*/true));
+  for (int64_t slot = 0; slot < kSlots; ++slot)
+    join_slot(str(slot), /*all=*/true);
   const DatasetContents contents = dataset_contents(folder_);
-  if (contents.shards.empty()) return;
-  const fs::path beside = work_.path("dataset.h5");
+  for (const std::string& shard : contents.unreadable)
+    log_error("left out of dataset.h5: ", shard);
+  const fs::path beside = work_.path("dataset.h5"), target = folder_.root() / "dataset.h5";
   std::error_code error;
-  fs::create_directories(beside.parent_path(), error);
-  write_virtual_set(beside, folder_.root(), contents.shards);
-  const fs::path target = folder_.root() / "dataset.h5";
-  if (::rename(beside.c_str(), target.c_str()) != 0)
-    fail("cannot write ", target.string(), ": ", std::strerror(errno));
-  sync_path(folder_.root());
+  if (contents.shards.empty()) {
+    fs::remove(target, error);
+  } else {
+    fs::create_directories(beside.parent_path(), error);
+    write_virtual_set(beside, folder_.root(), contents.shards);
+    if (::rename(beside.c_str(), target.c_str()) != 0)
+      fail("cannot write ", target.string(), ": ", std::strerror(errno));
+    sync_path(folder_.root());
+  }
+  remove_unused(contents);
+  return {taken_back_, !contents.unreadable.empty()};
 }
 
-/// Only while nobody makes shards: a new one has no records yet.
-void ShardStore::remove_unused() {
-  std::vector<std::unique_ptr<SlotLock>> locks;
-  for (const std::string& slot : slots_in(folder_.root())) {
-    locks.push_back(std::make_unique<SlotLock>(folder_.root() / kSpool, slot));
-    if (!locks.back()->mine()) return;
-  }
+/// Shards that no record speaks of: of items that were made anew, or of processes that died before they said
+/// so. The locks of all slots are held, so none is just being made.
+void ShardStore::remove_unused(const DatasetContents& contents) {
+  if (!contents.all_read || !contents.unreadable.empty()) return;
   std::set<std::string> used;
-  for (const auto& [id, entry] : recorded(folder_))
-    used.insert(entry.path);
+  for (const ShardRows& rows : contents.shards)
+    used.insert(rows.file);
   std::error_code error;
   for (fs::directory_iterator at(folder_.root() / "hdf5", error), end; !error && at != end;
        at.increment(error)) {
@@ -227,7 +264,7 @@ void ShardStore::remove_unused() {
 DatasetContents dataset_contents(const OutputFolder& folder) {
   DatasetContents contents;
   std::map<std::string, std::set<std::string>> ids;  // of each shard
-  for (const auto& [id, entry] : recorded(folder)) {
+  for (const auto& [id, entry] : recorded(folder, contents.all_read)) {
     if (entry.path.starts_with(str(kSpool, "/"))) {
       contents.spooled.push_back(entry.path);
     } else {
@@ -235,12 +272,17 @@ DatasetContents dataset_contents(const OutputFolder& folder) {
     }
   }
   for (const auto& [path, wanted] : ids) {
-    const Shard shard(folder.root() / path);
-    ShardRows rows{path, {}};
-    for (int64_t row = 0; row < shard.count(); ++row) {
-      if (wanted.count(shard.id(row)) > 0) rows.rows.push_back(row);
+    try {
+      const Shard shard(folder.root() / path);
+      ShardRows rows{path, {}};
+      for (int64_t row = 0; row < shard.count(); ++row) {
+        if (wanted.count(shard.id(row)) > 0) rows.rows.push_back(row);
+      }
+      contents.shards.push_back(std::move(rows));
+    } catch (const UserError& error) {
+      contents.unreadable.push_back(
+          str(path, ", which ", wanted.size(), " items' records name: ", error.what()));
     }
-    contents.shards.push_back(std::move(rows));
   }
   return contents;
 }
@@ -248,7 +290,8 @@ DatasetContents dataset_contents(const OutputFolder& folder) {
 std::vector<std::string> verify_dataset(const OutputFolder& folder) {
   std::vector<std::string> wrong;
   std::map<std::string, FileEntry> files;
-  for (const auto& [id, entry] : recorded(folder))
+  bool all_read = true;
+  for (const auto& [id, entry] : recorded(folder, all_read))
     files.emplace(entry.path, entry);
   for (const auto& [path, entry] : files) {
     ItemRecord one;
@@ -256,6 +299,7 @@ std::vector<std::string> verify_dataset(const OutputFolder& folder) {
     const std::string differs = files_differ(one, folder.root(), /*verify=*/true);
     if (!differs.empty()) wrong.push_back(differs);
   }
+  if (!all_read) wrong.emplace_back("some items' records cannot be read");
   return wrong;
 }
 

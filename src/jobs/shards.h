@@ -30,23 +30,32 @@ class ShardStore {
 
   /// Makes shards of what lies in the replica's slot, as many as can be full; with `all` of the rest too.
   /// Does nothing while another process is at it. Throws UserError (the disk).
-  void join(int64_t replica, bool all) { join_slot(slot_of(replica), all); }
-  /// Joins all that is spooled, removes shards without a row that counts, writes dataset.h5.
-  void finish();
+  void join(int64_t replica, bool all);
+  /// What finish() found wrong; told in warnings.
+  struct Findings {
+    bool taken_back = false;  // samples were damaged: their items are to be made again
+    bool unreadable = false;  // shards that records speak of cannot be read, and are left out
+  };
+  /// Waits for others that make shards; then joins all that is spooled, writes dataset.h5, and removes shards
+  /// without a row that counts.
+  Findings finish();
 
  private:
   struct Spooled;
   static std::string slot_of(int64_t replica);
-  void join_slot(const std::string& slot, bool all);
+  void join_slot(const std::string& slot, bool all);  // its lock is held
+  bool is_whole(const Spooled& sample);
   std::vector<Spooled> spooled(const std::string& slot) const;
-  std::optional<std::string> spooled_hash(const std::string& id, const std::string& path) const;
+  enum class Claimed { yes, no, unknown };
+  Claimed spooled_hash(const std::string& id, const std::string& path, std::string& hash) const;
   void make_shard(const std::string& bucket, const std::vector<Spooled>& samples);
   void point_to_shard(const Spooled& sample, const struct FileEntry& shard);
-  void remove_unused();
+  void remove_unused(const struct DatasetContents& contents);
 
   OutputFolder folder_;
   const WorkPlace& work_;
   DatasetOptions options_;
+  bool taken_back_ = false;
 };
 
 /// The shards of an output folder and their rows that count, by the items' records; and the samples that are
@@ -54,6 +63,8 @@ class ShardStore {
 struct DatasetContents {
   std::vector<ShardRows> shards;
   std::vector<std::string> spooled;
+  bool all_read = true;                 // every record
+  std::vector<std::string> unreadable;  // shards
 };
 DatasetContents dataset_contents(const OutputFolder& folder);
 

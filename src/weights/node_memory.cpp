@@ -21,7 +21,7 @@
 namespace rushes {
 namespace {
 
-constexpr size_t kShelves = 64;
+constexpr size_t kShelves = 1024;
 constexpr size_t kName = 64;  // characters of hash_bytes
 constexpr int64_t kDims = 6;
 // Memory is taken in chunks that double from a huge page to 64 MiB, so that small models stay small.

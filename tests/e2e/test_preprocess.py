@@ -106,6 +106,11 @@ def case_bad_videos_fail_alone(folder, model):
         expect(f"{name}.mp4" in found[name]["error"], found[name]["error"])
     failed = [json.loads(line) for line in (folder / "job" / "failed.jsonl").read_text().splitlines()]
     expect(all(pathlib.Path(row["video"]).is_absolute() for row in failed) and len(failed) == 3, failed)
+    job = write(folder, model, rows)
+    settings = json.loads(job.read_text())
+    settings["prompts"] = str(folder / "job" / "failed.jsonl")
+    job.write_text(json.dumps(settings))
+    run(job, code=4)  # ready to run, and as wrong as before
     # What was wrong is put right; the rerun makes it and leaves the rest.
     subprocess.run(["cp", str(videos / "noise.mp4"), str(videos / "broken.mp4")], check=True)
     done = samples(folder / "job")

@@ -131,7 +131,6 @@ TransferError transfer_error(CURLcode code, const std::string& url, const char* 
               "the proxy's name is not known here: check http_proxy, https_proxy and all_proxy"};
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_ISSUER_ERROR:
       return {TransferError::Kind::certificate,
               str("no secure connection to ", host, " (", why,
