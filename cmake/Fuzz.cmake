@@ -18,7 +18,8 @@ add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
   src/jobs/prompts.cpp
   src/jobs/record.cpp
   src/jobs/resolution.cpp
-  src/planner/cluster.cpp)
+  src/planner/cluster.cpp
+  src/weights/hub/model_id.cpp)
 target_link_libraries(rushes_fuzzed PUBLIC rushes_flags PkgConfig::yaml_cpp PkgConfig::icu Threads::Threads)
 target_include_directories(rushes_fuzzed PRIVATE "${PROJECT_BINARY_DIR}/generated")
 add_dependencies(rushes_fuzzed rushes_version)
