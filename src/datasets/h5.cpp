@@ -5,10 +5,9 @@
 namespace rushes::h5 {
 namespace {
 
-/// The innermost entry of the error stack says why.
-herr_t note(unsigned, const H5E_error2_t* error, void* out) {
-  auto& text = *static_cast<std::string*>(out);
-  if (error->desc != nullptr && *error->desc != '\0') text = error->desc;
+/// The innermost entry of the error stack, which comes first, says why.
+herr_t note_first(unsigned index, const H5E_error2_t* error, void* out) {
+  if (index == 0 && error->desc != nullptr) *static_cast<std::string*>(out) = error->desc;
   return 0;
 }
 
@@ -43,10 +42,7 @@ Row row_of(hid_t dataset, hsize_t row, const std::string& where) {
 
 void fail_with(const std::string& what) {
   std::string why;
-  H5Ewalk2(
-      H5E_DEFAULT, H5E_WALK_UPWARD,
-      [](unsigned n, const H5E_error2_t* error, void* out) { return n == 0 ? note(n, error, out) : 0; },
-      &why);
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_first, &why);
   H5Eclear2(H5E_DEFAULT);
   fail(what, why.empty() ? "" : ": ", why);
 }

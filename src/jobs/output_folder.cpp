@@ -101,6 +101,14 @@ void WorkPlace::write_file(const fs::path& target, std::string_view bytes) const
   sync_path(target.parent_path());
 }
 
+void put_in_place(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::create_directories(to.parent_path(), error);
+  if (error) fail("cannot make the folder ", to.parent_path().string(), ": ", error.message());
+  if (::rename(from.c_str(), to.c_str()) != 0) fail("cannot write ", to.string(), ": ", std::strerror(errno));
+  sync_path(to.parent_path());
+}
+
 nlohmann::json read_json_object(const fs::path& path, uint64_t most_bytes) {
   try {
     nlohmann::json json = parse_json(read_file(path, most_bytes), path.string());

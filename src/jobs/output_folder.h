@@ -82,6 +82,9 @@ class WorkPlace {
   std::filesystem::path path_;
 };
 
+/// Makes the folder of `to`, renames, fsyncs the folder. Throws UserError.
+void put_in_place(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// The JSON object in a file of the folder's own; null where there is none or it is no JSON object.
 nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most_bytes = uint64_t{1} << 20);
 

@@ -146,8 +146,7 @@ void ShardStore::join_slot(const std::string& slot, bool all) {
   if (names.empty() || (!all && names.size() < most)) return;
   std::map<std::string, std::vector<Spooled>> buckets;
   for (Spooled& sample : spooled(slot)) {
-    if (!is_whole(sample)) continue;
-    buckets[bucket_of(read_sample(folder_.root() / sample.path))].push_back(std::move(sample));
+    if (const auto bucket = bucket_if_whole(sample)) buckets[*bucket].push_back(std::move(sample));
   }
   for (const auto& [bucket, samples] : buckets) {
     for (size_t first = 0; first < samples.size(); first += most) {
@@ -159,25 +158,28 @@ void ShardStore::join_slot(const std::string& slot, bool all) {
   }
 }
 
-/// Are its bytes those that the record speaks of? Else the record is taken back: the item is to be made
-/// again.
-bool ShardStore::is_whole(const Spooled& sample) {
+/// Its bucket, where its bytes are those that the record speaks of. Else the record is taken back: the item
+/// is to be made again.
+std::optional<std::string> ShardStore::bucket_if_whole(const Spooled& sample) {
   const fs::path path = folder_.root() / sample.path;
   std::string why = "it has other bytes than recorded";
   try {
-    if (hash_file(path) == sample.hash && read_sample(path).id == sample.id) return true;
+    if (hash_file(path) == sample.hash) {
+      const Sample content = read_sample(path);
+      if (content.id == sample.id) return bucket_of(content);
+    }
   } catch (const UserError& error) {
     why = error.what();
   }
   const FolderLock lock(folder_);
   std::string hash;
-  if (spooled_hash(sample.id, sample.path, hash) != Claimed::yes || hash != sample.hash) return false;
+  if (spooled_hash(sample.id, sample.path, hash) != Claimed::yes || hash != sample.hash) return std::nullopt;
   log_warning(path.string(), " is damaged, and its item is to be made again: ", why);
   std::error_code error;
   fs::remove(folder_.record(sample.id), error);
   fs::remove(path, error);
   taken_back_ = true;
-  return false;
+  return std::nullopt;
 }
 
 void ShardStore::make_shard(const std::string& bucket, const std::vector<Spooled>& samples) {
@@ -190,12 +192,7 @@ void ShardStore::make_shard(const std::string& bucket, const std::vector<Spooled
   write_shard(beside, files, {static_cast<int>(options_.compression)});
   FileEntry entry = file_entry(beside.parent_path(), "hdf5", "shard.h5");
   entry.path = str("hdf5/", bucket, "/shard-", entry.hash.substr(0, 16), ".h5");
-  const fs::path target = folder_.root() / entry.path;
-  fs::create_directories(target.parent_path(), error);
-  if (error) fail("cannot make the folder ", target.parent_path().string(), ": ", error.message());
-  if (::rename(beside.c_str(), target.c_str()) != 0)
-    fail("cannot write ", target.string(), ": ", std::strerror(errno));
-  sync_path(target.parent_path());
+  put_in_place(beside, folder_.root() / entry.path);
   for (const Spooled& sample : samples)
     point_to_shard(sample, entry);
 }
@@ -235,9 +232,7 @@ ShardStore::Findings ShardStore::finish() {
   } else {
     fs::create_directories(beside.parent_path(), error);
     write_virtual_set(beside, folder_.root(), contents.shards);
-    if (::rename(beside.c_str(), target.c_str()) != 0)
-      fail("cannot write ", target.string(), ": ", std::strerror(errno));
-    sync_path(folder_.root());
+    put_in_place(beside, target);
   }
   remove_unused(contents);
   return {taken_back_, !contents.unreadable.empty()};

@@ -44,7 +44,7 @@ class ShardStore {
   struct Spooled;
   static std::string slot_of(int64_t replica);
   void join_slot(const std::string& slot, bool all);  // its lock is held
-  bool is_whole(const Spooled& sample);
+  std::optional<std::string> bucket_if_whole(const Spooled& sample);
   std::vector<Spooled> spooled(const std::string& slot) const;
   enum class Claimed { yes, no, unknown };
   Claimed spooled_hash(const std::string& id, const std::string& path, std::string& hash) const;

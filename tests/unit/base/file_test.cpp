@@ -7,20 +7,12 @@
 #include <csignal>
 
 #include "base/error.h"
+#include "support/errors.h"
 #include "support/folder.h"
 
 using namespace rushes;
 
 namespace {
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 /// While it lives no file can grow beyond `bytes`: what a full disk looks like without one.
 class SmallFiles {

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
+#include "support/errors.h"
 #include "support/folder.h"
 
 using namespace rushes;
@@ -54,15 +55,6 @@ int largest_difference(const Frames& a, const Frames& b) {
   for (size_t i = 0; i < a.rgb.size(); ++i)
     largest = std::max(largest, std::abs(a.rgb[i] - b.rgb[i]));
   return largest;
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "media/ffmpeg/image.h"
 #include "regression/history.h"
 #include "regression/report.h"
+#include "support/errors.h"
 #include "support/folder.h"
 
 using namespace rushes;
@@ -28,15 +29,6 @@ ClipFiles clip_of(const std::filesystem::path& root, const std::string& id, uint
       {"code", "1"},
       {"request", {{"device", "cpu"}, {"precision.transformer", "float32"}, {"attention", "flash"}}}};
   return clip;
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 }  // namespace
