@@ -45,9 +45,10 @@ int export_samples(const cxxopts::ParseResult& parsed, const OutputFolder& folde
 }  // namespace
 
 int dataset_command(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "build") return dataset_build_command(argc - 1, argv + 1);
   return answer_errors("dataset", [&] {
     cxxopts::Options options("rushes dataset", "The data set (save: [hdf5]) in an output folder.");
-    options.positional_help("info|export OUTPUT");
+    options.positional_help("info|export OUTPUT (build has a --help of its own)");
     options.add_options()                                                                             //
         ("action", "info: what it holds; export: as other files", cxxopts::value<std::string>(), "")  //
         ("output", "the job's output folder", cxxopts::value<std::string>(), "OUTPUT")                //
@@ -69,7 +70,7 @@ int dataset_command(int argc, char** argv) {
     if (parsed.count("output") == 0)
       fail("what to do, or the output folder, is missing: rushes dataset info OUTPUT");
     const std::string action = parsed["action"].as<std::string>();
-    const std::vector<std::string> actions = {"info", "export"};
+    const std::vector<std::string> actions = {"info", "build", "export"};
     if (action != "info" && action != "export")
       fail("'", action, "' is no action of rushes dataset", did_you_mean(action, actions));
     const OutputFolder folder = OutputFolder::open(parsed["output"].as<std::string>());

@@ -4,10 +4,14 @@ namespace rushes {
 
 void add_job_options(cxxopts::Options& options) {
   options.positional_help("JOB");
-  options.add_options()                                          //
-      ("job", "job file", cxxopts::value<std::string>(), "JOB")  //
-      ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v");
+  options.add_options()("job", "job file", cxxopts::value<std::string>(), "JOB");
+  add_set_option(options);
   options.parse_positional({"job"});
+}
+
+void add_set_option(cxxopts::Options& options) {
+  options.add_options()  //
+      ("set", "change a setting: a.b=value (may be given again)", cxxopts::value<std::string>(), "a.b=v");
 }
 
 void add_device_option(cxxopts::Options& options) {
@@ -16,10 +20,7 @@ void add_device_option(cxxopts::Options& options) {
        cxxopts::value<std::string>(), "D");
 }
 
-std::string read_job_options(const cxxopts::ParseResult& parsed, const std::string& command,
-                             const std::string& done, JobOverrides& overrides, Problems& problems) {
-  for (const auto& word : parsed.unmatched())
-    problems.add("'", word, "': one job file is ", done, " at a time");
+void read_set_options(const cxxopts::ParseResult& parsed, JobOverrides& overrides, Problems& problems) {
   // One --set after the other; cxxopts' own lists would split values at commas.
   for (const auto& option : parsed.arguments()) {
     if (option.key() != "set") continue;
@@ -30,6 +31,13 @@ std::string read_job_options(const cxxopts::ParseResult& parsed, const std::stri
       overrides.set.emplace_back(option.value().substr(0, equals), option.value().substr(equals + 1));
     }
   }
+}
+
+std::string read_job_options(const cxxopts::ParseResult& parsed, const std::string& command,
+                             const std::string& done, JobOverrides& overrides, Problems& problems) {
+  for (const auto& word : parsed.unmatched())
+    problems.add("'", word, "': one job file is ", done, " at a time");
+  read_set_options(parsed, overrides, problems);
   if (parsed.count("job") > 0) return parsed["job"].as<std::string>();
   problems.add("the job file is missing: rushes ", command, " JOB");
   return {};

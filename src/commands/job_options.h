@@ -12,7 +12,11 @@
 namespace rushes {
 
 void add_job_options(cxxopts::Options& options);
+void add_set_option(cxxopts::Options& options);
 void add_device_option(cxxopts::Options& options);
+
+/// Every --set in its order, into `overrides`. Notes what is wrong.
+void read_set_options(const cxxopts::ParseResult& parsed, JobOverrides& overrides, Problems& problems);
 
 /// The job file; --set goes into `overrides`. Notes what is wrong. `command` is "run", `done` what happens to
 /// the job: "run", "planned".

@@ -82,11 +82,6 @@ int simulate_in_memory(const cxxopts::ParseResult& parsed, const StopToken& stop
   }
 }
 
-bool asks_to_simulate(int argc, char** argv) {
-  return std::any_of(argv, argv + argc,
-                     [](const char* word) { return std::string(word).starts_with("--simulate"); });
-}
-
 LogLevel current_level() {
   const std::string name = env(EnvVar::log_level);
   return name == "debug"     ? LogLevel::debug
@@ -95,20 +90,40 @@ LogLevel current_level() {
                              : LogLevel::info;
 }
 
-/// With the world made: a bug on one rank must end all of them, since they would wait for this one for ever.
-int run_in(World& world, const cxxopts::Options& options, int argc, char** argv, const StopToken& stop) {
+bool asks_to_simulate(int argc, char** argv) {
+  return std::any_of(argv, argv + argc,
+                     [](const char* word) { return std::string(word).starts_with("--simulate"); });
+}
+
+}  // namespace
+
+bool asks_for_help(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string(word) == "--help"; });
+}
+
+bool is_first_started() {
+  const std::string rank = env(EnvVar::pmix_rank);
+  return rank.empty() || rank == "0";
+}
+
+int run_in_world(const std::string& command, const std::function<RunRequest()>& read_request,
+                 const StopToken& stop) {
+  const std::unique_ptr<World> made = make_world();
+  World& world = *made;
+  log_setup(world.rank(), world.size(), current_level());
   try {
-    const RunRequest request = read_request(cxxopts::Options(options).parse(argc, argv));
-    return run_job(world, request, stop);
+    return run_job(world, read_request(), stop);
   } catch (const cxxopts::exceptions::exception& error) {
     // Every rank has the same command line and leaves here; one of them says why.
-    if (world.rank() == 0) log_error("rushes run: ", error.what(), " (rushes run --help lists the options)");
+    if (world.rank() == 0)
+      log_error("rushes ", command, ": ", error.what(), " (rushes ", command, " --help lists the options)");
   } catch (const UserError& error) {
     if (world.rank() == 0) {
       for (const std::string& problem : error.problems())
         log_error(problem);
     }
   } catch (const std::exception& error) {
+    // The other ranks would wait for this one for ever.
     log_error("rank ", world.rank(), " on ", world.place().host,
               ": internal error (a bug, please report it): ", message_of(error));
     world.abort(kExitBug);
@@ -116,29 +131,23 @@ int run_in(World& world, const cxxopts::Options& options, int argc, char** argv,
   return world.agree(kExitUsage);
 }
 
-}  // namespace
-
 int run_command(int argc, char** argv) {
   return answer_errors("run", [&] {
     cxxopts::Options options = run_options();
-    for (int i = 1; i < argc; ++i) {
-      if (std::string(argv[i]) != "--help") continue;
-      const std::string rank = env(EnvVar::pmix_rank);  // once, however many ranks were started
-      if (rank.empty() || rank == "0") std::cout << options.help() << "\n";
+    if (asks_for_help(argc, argv)) {
+      if (is_first_started()) std::cout << options.help() << "\n";
       return static_cast<int>(kExitDone);
     }
     // Signals count from here on: MPI and LibTorch take a moment to start.
     StopToken stop;
     const SignalStop signals(stop);
     if (asks_to_simulate(argc, argv)) {
-      const std::string rank = env(EnvVar::pmix_rank);  // one is enough, however many ranks were started
-      if (!rank.empty() && rank != "0") return static_cast<int>(kExitDone);
+      if (!is_first_started()) return static_cast<int>(kExitDone);  // one is enough
       log_setup(0, 1, std::max(current_level(), LogLevel::error));
       return simulate_in_memory(options.parse(argc, argv), stop);
     }
-    const std::unique_ptr<World> world = make_world();
-    log_setup(world->rank(), world->size(), current_level());
-    return run_in(*world, options, argc, argv, stop);
+    return run_in_world(
+        "run", [&] { return read_request(options.parse(argc, argv)); }, stop);
   });
 }
 

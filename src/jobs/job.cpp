@@ -18,6 +18,8 @@ namespace rushes {
 namespace {
 
 constexpr size_t kMostProblems = 300;
+// The name of a job without a file, in messages.
+const std::string kCommandLine = "command line";
 // Sampling keys that the job itself reads, whatever the pipeline.
 const std::vector<std::string> kJobSamplingKeys = {"fps", "seed", "samples"};
 
@@ -42,7 +44,7 @@ void add_all(const UserError& error, Problems& problems) {
 class JobLoader {
  public:
   JobLoader(const std::filesystem::path& file, const JobOverrides& overrides)
-      : file_(file), name_(file.string()), overrides_(overrides) {}
+      : file_(file), name_(file.empty() ? kCommandLine : file.string()), overrides_(overrides) {}
 
   ResolvedJob load();
   /// The job's model, fetched; nothing where it is a folder or the job has mistakes.
@@ -63,6 +65,7 @@ class JobLoader {
   void make_items();
   void check_guidance();
   void describe();
+  void check_output_of_videos();
   void check_references();
   void throw_what_is_wrong() const;
 
@@ -85,7 +88,11 @@ class JobLoader {
 };
 
 void JobLoader::read_documents() {
-  document_ = read_yaml(file_);
+  if (file_.empty()) {
+    document_.kind = Value::Kind::mapping;
+  } else {
+    document_ = read_yaml(file_);
+  }
   if (document_.kind == Value::Kind::nothing) fail(name_, ": is empty; it needs model, prompts and output");
   if (const Entry* stronger = document_.find("override")) {
     set_.push_back(nested("sampling", stronger->value));
@@ -110,7 +117,7 @@ void JobLoader::read_documents() {
 /// The layers above the prompts' own lines: the file's `override` (checked with the file), then --set.
 void JobLoader::read_set(Problems& problems) {
   Problems known;
-  Reading file(name_, known, sources_), set("--set", problems, sources_);
+  Reading file(name_, known, sources_), set(file_.empty() ? kCommandLine : "--set", problems, sources_);
   for (size_t i = 0; i < set_.size(); ++i)
     read_job(set_[i], job_, i < set_of_file_ ? file : set);
 }
@@ -330,6 +337,12 @@ void JobLoader::describe() {
   resolved.output = job.output;
   if (!job.weights_revision.empty()) resolved.model = job.weights_revision;
   job.settings = setting_rows(job_, resolved, sources_);
+  // Keys that nothing reads would be mistakes in a job file.
+  const std::vector<std::string> read = readable_keys(result_.blueprint.get(), job_.kind);
+  std::erase_if(job.settings, [&](const SettingRow& row) {
+    return row.key.starts_with("sampling.") &&
+           std::find(read.begin(), read.end(), row.key.substr(sizeof "sampling." - 1)) == read.end();
+  });
   std::vector<SettingRow> rows = job.settings;
   const std::vector<SettingRow> above = override_rows(job.settings, set_, own_keys_of(result_.items));
   rows.insert(rows.end(), above.begin(), above.end());
@@ -338,6 +351,21 @@ void JobLoader::describe() {
     result_.warnings.push_back(source("sampling.negative_prompt") +
                                ": sampling.negative_prompt has no effect: guidance_scale is 1 or less");
   }
+}
+
+/// The next run would take this run's videos for new ones.
+void JobLoader::check_output_of_videos() {
+  std::error_code error;
+  if (job_.kind != JobKind::preprocess || job_.prompts.kind == Value::Kind::list ||
+      !std::filesystem::is_directory(job_.prompts.text, error))
+    return;
+  const auto output = std::filesystem::weakly_canonical(result_.job.output, error);
+  const auto videos = std::filesystem::weakly_canonical(job_.prompts.text, error);
+  if (error ||
+      std::mismatch(videos.begin(), videos.end(), output.begin(), output.end()).first != videos.end())
+    return;
+  problems_.add(source("output"), ": output: ", result_.job.output, " lies in the folder of the videos, ",
+                job_.prompts.text, "; give one beside it");
 }
 
 /// What a regress job is to be compared with must be there before anything is made.
@@ -369,6 +397,7 @@ ResolvedJob JobLoader::load() {
   make_items();
   check_guidance();
   describe();
+  check_output_of_videos();
   if (overrides_.noise_rerun && job_.kind != JobKind::regress)
     problems_.add(source("job"), ": --noise-floor goes with job: regress");
   const auto saves = [&](const char* kind) {

@@ -93,9 +93,10 @@ nlohmann::json prompt_line(const Item& item);
 /// mistake: that is told first. Throws StoppedEarly.
 void fetch_job_model(const std::filesystem::path& file, JobOverrides& overrides);
 
-/// Reads the job file and its prompts. Every problem (job file, prompts, model's json files, sizes) is
-/// collected and thrown as one UserError; no weights are loaded, and nothing is written but a model of the
-/// Hub into its cache, where it is not yet there. Throws StoppedEarly while fetching it.
+/// Reads the job file and its prompts; "": all of the job stands in `overrides.set`. Every problem (job file,
+/// prompts, model's json files, sizes) is collected and thrown as one UserError; no weights are loaded, and
+/// nothing is written but a model of the Hub into its cache, where it is not yet there. Throws StoppedEarly
+/// while fetching it.
 ResolvedJob load_job(const std::filesystem::path& file, const JobOverrides& overrides);
 
 }  // namespace rushes

@@ -7,6 +7,7 @@
 #include "config/csv.h"
 #include "config/job_file.h"
 #include "config/yaml/yaml.h"
+#include "jobs/video_folder.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -31,8 +32,10 @@ bool is_blank(std::string_view text) {
 /// Collects the rows of one document.
 class RowReader {
  public:
-  RowReader(std::string document, const PromptRules& rules, Problems& problems)
+  /// `beside`: where the relative `video` of a line begins.
+  RowReader(std::string document, std::filesystem::path beside, const PromptRules& rules, Problems& problems)
       : document_(std::move(document)),
+        beside_(std::move(beside)),
         rules_(rules),
         problems_(problems),
         reading_(document_, problems_, ignored_sources_) {}
@@ -56,6 +59,17 @@ class RowReader {
     PromptRow row;
     row.prompt = std::move(prompt);
     finish(std::move(row), line);
+  }
+
+  /// Of a folder: the video itself is the place.
+  void add_video(CaptionedVideo video) {
+    PromptRow row;
+    row.prompt = std::move(video.caption);
+    if (!video.id.empty()) row.id = std::move(video.id);
+    row.document = document_;
+    row.where = video.video;
+    row.video = std::move(video.video);
+    rows_.push_back(std::move(row));
   }
 
   /// A text or a mapping.
@@ -82,8 +96,7 @@ class RowReader {
             read_number(entry.value, {0, 1}, allowed_text(NumberRange{0, 1}), "min_ssim", reading_);
       } else if (entry.key == "video" && rules_.videos) {
         const std::string file = read_text(entry.value, "video", reading_).value_or("");
-        // As said in the README: relative to the prompts file.
-        if (!file.empty()) row.video = (std::filesystem::path(document_).parent_path() / file).string();
+        if (!file.empty()) row.video = (beside_ / file).string();
       } else {
         add_setting(entry, row);
       }
@@ -125,6 +138,7 @@ class RowReader {
   }
 
   std::string document_;
+  std::filesystem::path beside_;
   const PromptRules& rules_;
   Problems& problems_;
   std::map<std::string, std::string> ignored_sources_;
@@ -230,7 +244,16 @@ void read_list(const Value& list, RowReader& rows) {
   }
 }
 
-void read_prompt_file(const std::string& path, RowReader& rows) {
+void read_prompt_file(const std::string& path, const PromptRules& rules, RowReader& rows) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    if (!rules.videos)
+      fail(path,
+           ": is a folder; only job: preprocess reads one, of videos. Give a file or a list of prompts");
+    for (CaptionedVideo& video : videos_of_folder(path, rows.problems()))
+      rows.add_video(std::move(video));
+    return;
+  }
   std::string extension = std::filesystem::path(path).extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -270,10 +293,11 @@ std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job
   const bool is_path = prompts.kind != Value::Kind::list;
   const std::string document = is_path ? prompts.text : job_document;
   Problems found;
-  RowReader rows(document, rules, found);
+  // In the job file all paths are relative to the working directory; in a prompts file, to that file.
+  RowReader rows(document, is_path ? std::filesystem::path(document).parent_path() : "", rules, found);
   try {
     if (is_path) {
-      read_prompt_file(document, rows);
+      read_prompt_file(document, rules, rows);
     } else {
       read_list(prompts, rows);
     }

@@ -1,5 +1,6 @@
 #pragma once
-// Prompts from a file (.txt, .csv, .jsonl, .yaml) or from the job file's own list, line by line.
+// Prompts from a file (.txt, .csv, .jsonl, .yaml) or from the job file's own list, line by line; for job:
+// preprocess also from a folder of videos with captions.
 
 #include <optional>
 #include <string>
@@ -28,8 +29,9 @@ struct PromptRules {
   bool videos = false;                     // job: preprocess: each line names a `video`
 };
 
-/// `prompts`: a path (relative to the working directory) or a list that stands in `job_document`. What is
-/// wrong is noted line by line (at most 50 of them); the good rows are given all the same.
+/// `prompts`: a path (relative to the working directory) or a list that stands in `job_document`. A `video`
+/// of a file's line is relative to that file, one of the list to the working directory. What is wrong is
+/// noted line by line (at most 50 of them); the good rows are given all the same.
 std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job_document,
                                     const PromptRules& rules, Problems& problems);
 

@@ -43,9 +43,9 @@ def rows_of(names=tuple(CAPTIONS)):
     return [{"id": name, "prompt": CAPTIONS[name], "video": f"{name}.mp4"} for name in names]
 
 
-def samples(out):
+def samples(out, parts=("latents", "text_embeds", "text_mask", "frames", "caption")):
     with h5py.File(out / "dataset.h5") as file:
-        return {clip.decode(): {part: file[part][row] for part in ("latents", "text_embeds", "text_mask", "frames", "caption")}
+        return {clip.decode(): {part: file[part][row] for part in parts}
                 for row, clip in enumerate(file["id"][:])}
 
 

@@ -97,11 +97,11 @@ class Launch:
 _counter = 0
 
 
-def launch(job, *options, ranks=1, environment=None, mpi=True):
-    """Starts `mpirun -n ranks rushes run job options`; mpi=False (one rank): without mpirun."""
+def launch(job, *options, ranks=1, environment=None, mpi=True, command=("run",)):
+    """Starts `mpirun -n ranks rushes run job options`; mpi=False (one rank): without mpirun. `command`: another that runs jobs."""
     global _counter
     _counter += 1
-    command = [binary(), "run", str(job), *options]
+    command = [binary(), *command, str(job), *options]
     if mpi:
         command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *command]
     log = pathlib.Path(job).parent / f"log-{_counter}.txt"
