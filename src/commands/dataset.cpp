@@ -12,8 +12,9 @@ namespace rushes {
 namespace {
 
 int info(const cxxopts::ParseResult& parsed, const OutputFolder& folder) {
-  std::cout << dataset_text(folder);
-  if (parsed.count("verify") == 0) return kExitDone;
+  const bool verify = parsed.count("verify") > 0;
+  std::cout << dataset_text(folder, verify);
+  if (!verify) return kExitDone;
   const std::vector<std::string> wrong = verify_dataset(folder);
   for (const std::string& line : wrong)
     std::cout << "wrong: " << line << "\n";

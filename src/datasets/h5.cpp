@@ -1,5 +1,6 @@
 #include "datasets/h5.h"
 
+#include <cstdlib>
 #include <cstring>
 
 namespace rushes::h5 {
@@ -11,13 +12,23 @@ herr_t note_first(unsigned index, const H5E_error2_t* error, void* out) {
   return 0;
 }
 
-/// The library would print its error stacks.
-void be_quiet() {
-  static const bool quiet = [] {
+/// The library would print its error stacks. And at exit it would write once more what a full disk did not
+/// take, and fall over it: files are closed by their owners, and what could not be is given up.
+void tame_library() {
+  static const bool tamed = [] {
+    H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     return true;
   }();
-  (void)quiet;
+  (void)tamed;
+}
+
+/// Of the system's errors the library tells every detail, on two lines: "... errno = 28, error message =
+/// ...".
+std::string system_error_in(const std::string& text) {
+  const size_t at = text.find("errno = ");
+  const int number = at == std::string::npos ? 0 : std::atoi(text.c_str() + at + std::strlen("errno = "));
+  return number > 0 ? std::strerror(number) : text;
 }
 
 /// One row in the file's space, and a space of the same size in memory.
@@ -44,11 +55,11 @@ void fail_with(const std::string& what) {
   std::string why;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_first, &why);
   H5Eclear2(H5E_DEFAULT);
-  fail(what, why.empty() ? "" : ": ", why);
+  fail(what, why.empty() ? "" : ": ", system_error_in(why));
 }
 
 Handle create_file(const std::string& path) {
-  be_quiet();
+  tame_library();
   // As new as HDF5 1.10 reads; times of objects would make equal contents unequal files.
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, path);
   must(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), path);
@@ -56,7 +67,7 @@ Handle create_file(const std::string& path) {
 }
 
 Handle open_file(const std::string& path) {
-  be_quiet();
+  tame_library();
   return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "cannot read " + path};
 }
 

@@ -17,6 +17,8 @@ constexpr const char* kFormat = "rushes samples";
 constexpr int64_t kVersion = 1;
 constexpr std::array<const char*, 4> kTexts = {"id", "caption", "settings", "provenance"};
 constexpr hsize_t kChunkBytes = hsize_t{16} << 20;  // at most, of one sample
+constexpr hsize_t kFramesBytes = hsize_t{1}
+                                 << 20;  // a chunk of frames: one at least, so that one is read alone
 
 const std::string& text_of(const Sample& sample, size_t index) {
   const std::array<const std::string*, 4> texts = {&sample.id, &sample.caption, &sample.settings,
@@ -29,11 +31,16 @@ hid_t memory_type(at::ScalarType dtype) {
 }
 
 /// A chunk is one sample, so that one sample is read alone; large ones are cut along their first dims.
-Handle layout_of(const std::vector<hsize_t>& shape, hsize_t element, const ShardOptions& options) {
+/// Figures: tests/bench/README.md.
+Handle layout_of(const std::vector<hsize_t>& shape, hsize_t element, const ShardOptions& options,
+                 bool frames = false) {
   Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "a data set's layout");
   h5::must(H5Pset_obj_track_times(layout, false), "a data set's layout");
   std::vector<hsize_t> chunk = shape;
   chunk[0] = 1;
+  if (frames)
+    chunk[1] = std::clamp<hsize_t>(kFramesBytes / std::max<hsize_t>(1, shape[2] * shape[3] * shape[4]), 1,
+                                   std::max<hsize_t>(1, shape[1]));
   hsize_t bytes = element;
   for (const hsize_t extent : chunk)
     bytes *= std::max<hsize_t>(1, extent);
@@ -82,7 +89,7 @@ Arrays make_arrays(hid_t file, const Sample& first, hsize_t count, const ShardOp
     std::vector<hsize_t> shape = {count};
     shape.insert(shape.end(), part->second.sizes().begin(), part->second.sizes().end());
     const bool wide = part->second.scalar_type() == at::kFloat;
-    const Handle layout = layout_of(shape, part->second.element_size(), options);
+    const Handle layout = layout_of(shape, part->second.element_size(), options, name == "frames");
     arrays.parts.emplace_back(
         name, make_array(file, name, wide ? H5T_IEEE_F32LE : H5T_STD_U8LE, shape, layout, where));
   }
@@ -104,6 +111,17 @@ void write_row(const Arrays& arrays, hsize_t row, const Sample& sample, const st
 
 std::vector<int64_t> as_sizes(const std::vector<hsize_t>& shape) {
   return {shape.begin(), shape.end()};
+}
+
+/// Elements of a sample's part: a 4K clip of a minute has 4e10.
+constexpr int64_t kMostElements = int64_t{1} << 36;
+
+void check_size(const std::vector<int64_t>& shape, const std::string& where) {
+  int64_t left = kMostElements;
+  for (const int64_t extent : shape) {
+    if (extent < 0 || extent > left) fail(where, " is too large: ", join(shape, "x"));
+    left /= std::max<int64_t>(1, extent);
+  }
 }
 
 std::string type_name(hid_t dataset, const std::string& where) {
@@ -223,6 +241,7 @@ Sample Shard::read(int64_t row) const {
     std::vector<int64_t> shape = as_sizes(h5::shape_of(array, s.where));
     shape.erase(shape.begin());
     const auto dtype = type_name(array, s.where) == "float32" ? at::kFloat : at::kByte;
+    check_size(shape, str(s.where, ": ", name));
     at::Tensor part = at::empty(shape, dtype);
     if (part.numel() > 0) h5::read_row(array, at, memory_type(dtype), part.mutable_data_ptr(), s.where);
     sample.parts[name] = part;

@@ -36,22 +36,43 @@ std::string part_line(const ShardPart& part) {
              mib(static_cast<double>(part.stored_bytes)), "\n");
 }
 
-/// Calls `take` with every sample, shard after shard.
+/// A sample that was spooled; or, where a run has joined it to a shard since, from there.
+Sample read_spooled(const OutputFolder& folder, const std::string& path) {
+  try {
+    return read_sample(folder.root() / path);
+  } catch (const UserError&) {
+    const std::string id = fs::path(path).stem().string();
+    const auto now = sample_path(folder, id);
+    if (!now || *now == path) throw;
+    const Shard shard(folder.root() / *now);
+    for (int64_t row = 0; row < shard.count(); ++row) {
+      if (shard.id(row) == id) return shard.read(row);
+    }
+    throw;
+  }
+}
+
+/// Calls `take` with every sample, shard after shard. Throws UserError before the first where some cannot be
+/// read.
 void each_sample(const OutputFolder& folder, const std::function<void(const Sample&)>& take) {
   const DatasetContents contents = dataset_contents(folder);
+  Problems problems;
+  for (const std::string& shard : contents.unreadable)
+    problems.add(shard, "; run the job again with --verify to make its clips anew");
+  problems.throw_if_any();
   for (const ShardRows& rows : contents.shards) {
     const Shard shard(folder.root() / rows.file);
     for (const int64_t row : rows.rows)
       take(shard.read(row));
   }
   for (const std::string& path : contents.spooled)
-    take(read_sample(folder.root() / path));
+    take(read_spooled(folder, path));
 }
 
 }  // namespace
 
-std::string dataset_text(const OutputFolder& folder) {
-  const DatasetContents contents = dataset_contents(folder);
+std::string dataset_text(const OutputFolder& folder, bool verify) {
+  const DatasetContents contents = dataset_contents(folder, verify);
   std::map<std::string, Total> buckets;
   int64_t samples = 0;
   double bytes = 0;

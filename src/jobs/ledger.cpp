@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "jobs/request_hash.h"
+#include "jobs/shards.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -32,6 +33,22 @@ std::string missing_output(const ItemRecord& record, const std::vector<std::stri
       return folder ? file.path.starts_with(output) : file.path == output;
     });
     if (!found) return output + " was not made";
+  }
+  return {};
+}
+
+/// A sample with other pixels than the job wants now (`dataset.pixels`) is to be made again.
+std::string other_pixels(const ItemRecord& record, const std::filesystem::path& root, const Job& job) {
+  if (std::find(job.save.begin(), job.save.end(), "hdf5") == job.save.end()) return {};
+  for (const FileEntry& file : record.files) {
+    if (file.kind != "hdf5") continue;
+    try {
+      const std::string pixels = pixels_of(root, file.path);
+      if (pixels != job.dataset.pixels)
+        return str("its sample has dataset.pixels: ", pixels, ", now ", job.dataset.pixels);
+    } catch (const UserError&) {
+      return {};  // just moved to a shard; what is damaged is found when it is joined
+    }
   }
   return {};
 }
@@ -85,7 +102,8 @@ LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder
   const auto record = read_record(folder.record(item.id), warnings);
   std::string differ;
   if (record && record->done && record->request_hash == item.request_hash) {
-    differ = files_differ(*record, folder.root(), rules.verify);
+    differ = files_differ(*record, folder.root(), rules.verify, *rules.hashes);
+    if (differ.empty()) differ = other_pixels(*record, folder.root(), job.job);
   }
   LedgerEntry entry = decide(item, record, differ, outputs_of(item.id, job.job), rules);
   std::error_code error;

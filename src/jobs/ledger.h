@@ -1,6 +1,7 @@
 #pragma once
 // What is done, what has failed and what is left to do, decided from the records on disk.
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct LedgerRules {
   bool retry_failed = false;  // failed items are tried again, however often they were
   bool verify = false;        // whole checksums
   int64_t retries = 2;
+  std::shared_ptr<FileHashes> hashes = std::make_shared<FileHashes>();  // shared by copies
 };
 
 /// What is known of one item.

@@ -143,7 +143,16 @@ FileEntry file_entry(const fs::path& root, const std::string& kind, const std::s
   return {kind, path, static_cast<uint64_t>(info.st_size), mtime_ns(info), hash_file(root / path)};
 }
 
-std::string files_differ(const ItemRecord& record, const fs::path& root, bool verify) {
+std::string FileHashes::hash(const fs::path& path, uint64_t bytes, int64_t mtime_ns) {
+  const std::lock_guard guard(mutex_);
+  const auto found = known_.find(path);
+  if (found != known_.end() && found->second.bytes == bytes && found->second.mtime_ns == mtime_ns)
+    return found->second.hash;
+  Known known{bytes, mtime_ns, hash_file(path)};
+  return known_.insert_or_assign(path, std::move(known)).first->second.hash;
+}
+
+std::string files_differ(const ItemRecord& record, const fs::path& root, bool verify, FileHashes& hashes) {
   for (const FileEntry& file : record.files) {
     struct stat info {};
     if (::stat((root / file.path).c_str(), &info) != 0) return str(file.path, ": ", std::strerror(errno));
@@ -153,12 +162,18 @@ std::string files_differ(const ItemRecord& record, const fs::path& root, bool ve
     }
     if (!verify && mtime_ns(info) == file.mtime_ns) continue;
     try {
-      if (hash_file(root / file.path) != file.hash) return file.path + " has other bytes than recorded";
+      if (hashes.hash(root / file.path, file.bytes, mtime_ns(info)) != file.hash)
+        return file.path + " has other bytes than recorded";
     } catch (const UserError& error) {
       return error.what();
     }
   }
   return {};
+}
+
+std::string files_differ(const ItemRecord& record, const fs::path& root, bool verify) {
+  FileHashes hashes;
+  return files_differ(record, root, verify, hashes);
 }
 
 }  // namespace rushes

@@ -3,6 +3,8 @@
 // last, when its files are whole, and taken away first when they are about to be replaced.
 
 #include <filesystem>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -43,8 +45,27 @@ std::optional<ItemRecord> read_record(const std::filesystem::path& path, std::ve
 /// The entry of a file as it is now (size, time, and the hash of its bytes). Throws UserError.
 FileEntry file_entry(const std::filesystem::path& root, const std::string& kind, const std::string& path);
 
+/// Hashes of files as they were when first asked for; a file that has another size or time is read again. For
+/// files that many records name: the shards of a data set. Any number of threads.
+class FileHashes {
+ public:
+  /// Throws UserError where it cannot be read.
+  std::string hash(const std::filesystem::path& path, uint64_t bytes, int64_t mtime_ns);
+
+ private:
+  struct Known {
+    uint64_t bytes;
+    int64_t mtime_ns;
+    std::string hash;
+  };
+  std::mutex mutex_;
+  std::map<std::filesystem::path, Known> known_;
+};
+
 /// What of the record's files is not as recorded: "" where all is well. Sizes always; bytes where the time
 /// differs, or `verify` is set.
+std::string files_differ(const ItemRecord& record, const std::filesystem::path& root, bool verify,
+                         FileHashes& hashes);
 std::string files_differ(const ItemRecord& record, const std::filesystem::path& root, bool verify);
 
 }  // namespace rushes

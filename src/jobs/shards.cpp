@@ -183,14 +183,21 @@ std::optional<std::string> ShardStore::bucket_if_whole(const Spooled& sample) {
 }
 
 void ShardStore::make_shard(const std::string& bucket, const std::vector<Spooled>& samples) {
-  const fs::path beside = work_.path("shard.h5");
+  // Where closing a file failed the library still holds it, and its name cannot be used again.
+  const std::string name = str("shard-", ++made_, ".h5");
+  const fs::path beside = work_.path(name);
   std::error_code error;
   fs::create_directories(beside.parent_path(), error);
   std::vector<fs::path> files;
   for (const Spooled& sample : samples)
     files.push_back(folder_.root() / sample.path);
-  write_shard(beside, files, {static_cast<int>(options_.compression)});
-  FileEntry entry = file_entry(beside.parent_path(), "hdf5", "shard.h5");
+  try {
+    write_shard(beside, files, {static_cast<int>(options_.compression)});
+  } catch (...) {
+    fs::remove(beside, error);  // what is left of it takes space
+    throw;
+  }
+  FileEntry entry = file_entry(beside.parent_path(), "hdf5", name);
   entry.path = str("hdf5/", bucket, "/shard-", entry.hash.substr(0, 16), ".h5");
   put_in_place(beside, folder_.root() / entry.path);
   for (const Spooled& sample : samples)
@@ -256,18 +263,25 @@ void ShardStore::remove_unused(const DatasetContents& contents) {
   }
 }
 
-DatasetContents dataset_contents(const OutputFolder& folder) {
+DatasetContents dataset_contents(const OutputFolder& folder, bool verify) {
   DatasetContents contents;
   std::map<std::string, std::set<std::string>> ids;  // of each shard
+  std::map<std::string, FileEntry> entries;
   for (const auto& [id, entry] : recorded(folder, contents.all_read)) {
     if (entry.path.starts_with(str(kSpool, "/"))) {
       contents.spooled.push_back(entry.path);
     } else {
       ids[entry.path].insert(id);
+      entries.emplace(entry.path, entry);
     }
   }
   for (const auto& [path, wanted] : ids) {
     try {
+      // HDF5 itself may crash on a damaged file, so that one must not get that far.
+      ItemRecord one;
+      one.files = {entries.at(path)};
+      if (const std::string differs = files_differ(one, folder.root(), verify); !differs.empty())
+        fail(differs);
       const Shard shard(folder.root() / path);
       ShardRows rows{path, {}};
       for (int64_t row = 0; row < shard.count(); ++row) {
@@ -282,16 +296,35 @@ DatasetContents dataset_contents(const OutputFolder& folder) {
   return contents;
 }
 
+std::optional<std::string> sample_path(const OutputFolder& folder, const std::string& id) {
+  std::vector<std::string> unusable;
+  const auto record = read_record(folder.record(id), unusable);
+  const FileEntry* entry = record ? hdf5_entry(*record) : nullptr;
+  return entry == nullptr ? std::nullopt : std::optional(entry->path);
+}
+
+std::string pixels_of(const fs::path& root, const std::string& path) {
+  // A shard's folder is its bucket, which names the parts.
+  const bool spooled = path.starts_with(str(kSpool, "/"));
+  const std::string bucket =
+      spooled ? bucket_of(read_sample(root / path)) : fs::path(path).parent_path().filename().string();
+  for (const char* part : {"video", "frames"}) {
+    if (str("-", bucket).find(str("-", part)) != std::string::npos) return part;
+  }
+  return "none";
+}
+
 std::vector<std::string> verify_dataset(const OutputFolder& folder) {
   std::vector<std::string> wrong;
   std::map<std::string, FileEntry> files;
   bool all_read = true;
   for (const auto& [id, entry] : recorded(folder, all_read))
     files.emplace(entry.path, entry);
+  FileHashes hashes;
   for (const auto& [path, entry] : files) {
     ItemRecord one;
     one.files = {entry};
-    const std::string differs = files_differ(one, folder.root(), /*verify=*/true);
+    const std::string differs = files_differ(one, folder.root(), /*verify=*/true, hashes);
     if (!differs.empty()) wrong.push_back(differs);
   }
   if (!all_read) wrong.emplace_back("some items' records cannot be read");

@@ -56,6 +56,7 @@ class ShardStore {
   const WorkPlace& work_;
   DatasetOptions options_;
   bool taken_back_ = false;
+  int64_t made_ = 0;  // shards, by this process
 };
 
 /// The shards of an output folder and their rows that count, by the items' records; and the samples that are
@@ -66,7 +67,15 @@ struct DatasetContents {
   bool all_read = true;                 // every record
   std::vector<std::string> unreadable;  // shards
 };
-DatasetContents dataset_contents(const OutputFolder& folder);
+/// A shard is opened only where its size and time are as recorded, else (and with `verify` always) its bytes.
+DatasetContents dataset_contents(const OutputFolder& folder, bool verify = false);
+
+/// Where the item's sample is by its record now, relative to the folder; nothing where it has none.
+std::optional<std::string> sample_path(const OutputFolder& folder, const std::string& id);
+
+/// What a sample holds as `dataset.pixels`: "video", "frames" or "none". `path`: of its shard, or of the
+/// spooled sample; relative to `root`. Throws UserError where that cannot be read.
+std::string pixels_of(const std::filesystem::path& root, const std::string& path);
 
 /// Samples whose files are not as recorded: "<path>: <what>". Reads everything.
 std::vector<std::string> verify_dataset(const OutputFolder& folder);

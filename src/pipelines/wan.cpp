@@ -377,7 +377,7 @@ std::unique_ptr<Stage> WanBlueprint::text_stage(const PipelineOptions& options) 
     return load_text_encoder(model, "text_encoder", load);
   };
   text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
-                       options.device.type(), "|", at::get_cpu_capability(), "|", version_text(),
+                       options.device.type(), "|", at::get_cpu_capability(), "|", build_identity(),
                        groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");
   return std::make_unique<TextEncodingStage>(std::move(text));
 }

@@ -92,6 +92,52 @@ def case_frames_are_those_shown_at_the_time(folder, model):
                 expect(min(off) == off[at], f"{name} frame {k} is nearest to frame {off.index(min(off))}, not {at}")
 
 
+def ffmpeg(*arguments):
+    return subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *arguments], check=True, capture_output=True).stdout
+
+
+def case_phones_and_wide_pixels(folder, model):
+    """Videos that ask to be turned, and whose pixels are not square, are seen as a player shows them."""
+    videos = folder / "videos"
+    videos.mkdir()
+    # Near enough to one size that scaling differs by little; every corner has another colour.
+    corners = ("color=red:size=48x32:rate=8:duration=2[a];color=green:size=48x32:rate=8[b];color=blue:size=48x32:rate=8[c];"
+               "color=white:size=48x32:rate=8[d];[a][b][c][d]xstack=inputs=4:layout=0_0|w0_0|0_h0|w0_h0:shortest=1")
+    ffmpeg("-f", "lavfi", "-i", corners, "-t", "2", "-pix_fmt", "yuv444p", "-crf", "5", str(videos / "plain.mp4"))
+    for turns in (90, 180, 270):
+        ffmpeg("-i", str(videos / "plain.mp4"), "-c", "copy", "-metadata:s:v:0", f"rotate={turns}", str(videos / f"turned-{turns}.mp4"))
+    ffmpeg("-i", str(videos / "plain.mp4"), "-vf", "scale=48:64,setsar=2", "-pix_fmt", "yuv444p", "-crf", "5", str(videos / "wide.mp4"))
+    names = ["plain", "turned-90", "turned-180", "turned-270", "wide"]
+    rows = [{"id": name, "prompt": name, "video": f"{name}.mp4"} for name in names]
+    run(write(folder, model, rows, sampling={"height": 48, "width": 32, "num_frames": 9, "fps": 8, "max_sequence_length": 16}))
+    seen = []
+    for name in names:
+        view = "scale=iw*sar:ih," if name == "wide" else ""
+        wanted = np.frombuffer(ffmpeg("-i", str(videos / f"{name}.mp4"), "-frames:v", "1", "-vf",
+                                      f"{view}scale=32:48:force_original_aspect_ratio=increase,crop=32:48", "-pix_fmt", "rgb24", "-f",
+                                      "rawvideo", "-"), np.uint8).reshape(48, 32, 3).astype(int)
+        ours = np.asarray(Image.open(folder / "job" / "frames" / name / "00000.png")).astype(int)
+        off = np.abs(ours - wanted).mean()
+        print(f"  {name}: {off:.1f} levels from what FFmpeg shows")
+        expect(off < 5, name)
+        seen.append(ours)
+    expect(all(np.abs(seen[0] - other).mean() > 50 for other in seen[1:4]), "the turned ones look like the plain one")
+    expect(np.abs(seen[0] - seen[4]).mean() < 5, "wide pixels look otherwise")
+
+
+def case_files_that_read_other_files(folder, model):
+    """A playlist that is called a video is none: it could show any file of this machine."""
+    videos = make_videos(folder / "videos")
+    (videos / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\n{videos / 'wheel.mp4'}\n#EXT-X-ENDLIST\n")
+    (videos / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{videos / 'wheel.mp4'}'\n")
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=2x4000:rate=8:duration=2", str(videos / "thin.mp4"))
+    run(write(folder, model, [{"id": name, "prompt": name, "video": f"{name}.mp4"} for name in ("list", "concat", "thin")]), code=4)
+    found = records(folder / "job")
+    for name in ("list", "concat"):
+        expect(f"cannot read" in found[name]["error"] and found[name]["status"] == "failed", found[name])
+    expect("too narrow for 32x48" in found["thin"]["error"], found["thin"]["error"])
+
+
 def case_bad_videos_fail_alone(folder, model):
     videos = make_videos(folder / "videos")
     (videos / "broken.mp4").write_bytes(b"not a video" * 100)

@@ -1,8 +1,12 @@
 #include "media/ffmpeg/video.h"
 
 extern "C" {
+#include <libavutil/display.h>
 #include <libavutil/opt.h>
 }
+
+#include <cmath>
+#include <cstring>
 
 #include "base/error.h"
 #include "media/ffmpeg/av.h"
@@ -137,7 +141,10 @@ class VideoReader {
  public:
   explicit VideoReader(const std::filesystem::path& path) : name_(path.string()) {
     AVDictionary* options = nullptr;
-    av_dict_set(&options, "protocol_whitelist", "file", 0);  // a playlist must not fetch anything
+    // Playlists and the like would read other files, or fetch them.
+    av_dict_set(&options, "protocol_whitelist", "file", 0);
+    av_dict_set(&options, "format_whitelist",
+                "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,ogg,asf,gif,apng", 0);
     const int opened = avformat_open_input(&file_, file_url(path).c_str(), nullptr, &options);
     av_dict_free(&options);
     av_check(opened, "read", name_);
@@ -149,6 +156,8 @@ class VideoReader {
   const std::string& name() const { return name_; }
   double fps() const { return av_q2d(rate_); }
   AVRational rate() const { return rate_; }
+  /// Quarter turns clockwise that a player makes before it shows a frame; known once frames come.
+  int turns() const { return turns_; }
 
   /// Calls take(frame, seconds) with every frame and when it is shown, until it gives false.
   template <class Take>
@@ -184,6 +193,11 @@ class VideoReader {
     av_check(avcodec_open2(decoder_.get(), codec, nullptr), "read", name_);
     rate_ = stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
     tick_ = stream.time_base;
+    const uint8_t* const matrix = av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr);
+    if (matrix == nullptr) return;
+    // FFmpeg counts degrees anticlockwise; anything but quarter turns (and mirrors) is shown as it is.
+    const double degrees = -av_display_rotation_get(reinterpret_cast<const int32_t*>(matrix));
+    if (std::isfinite(degrees)) turns_ = static_cast<int>(std::lround(degrees / 90) & 3);
   }
 
   template <class Take>
@@ -212,6 +226,7 @@ class VideoReader {
   AvPtr<AVCodecContext> decoder_;
   AVRational rate_{}, tick_{};
   int64_t seen_ = 0, first_ = 0;
+  int turns_ = 0;
 };
 
 PixelConverter::Colours colours_of(const AVFrame& frame) {
@@ -256,10 +271,13 @@ class FrameList {
   Frames frames_;
 };
 
-/// Frames of a video at times of its own, scaled and cut.
+/// Sides beyond which no frame is scaled: of a video so narrow hardly anything would be seen.
+constexpr double kMostSide = 16384;
+
+/// Frames of a video at times of its own, turned upright, scaled and cut.
 class ClipFrames {
  public:
-  ClipFrames(const std::string& name, const ClipShape& shape) : name_(name), shape_(shape) {
+  ClipFrames(const VideoReader& reader, const ClipShape& shape) : reader_(reader), shape_(shape) {
     frames_.height = shape.height;
     frames_.width = shape.width;
   }
@@ -278,10 +296,21 @@ class ClipFrames {
   void add(const AVFrame& frame) {
     if (frame.width != width_ || frame.height != height_ || frame.format != format_) start(frame);
     const AvPtr<AVFrame> scaled = converter_->convert(frame);
-    const int64_t left = (scaled->width - shape_.width) / 2, top = (scaled->height - shape_.height) / 2;
-    for (int64_t row = 0; row < shape_.height; ++row) {
-      const uint8_t* const from = scaled->data[0] + (top + row) * scaled->linesize[0] + left * 3;
-      frames_.rgb.insert(frames_.rgb.end(), from, from + shape_.width * 3);
+    const uint8_t* const first = scaled->data[0] + (scaled->height - cut_height_) / 2 * scaled->linesize[0] +
+                                 (scaled->width - cut_width_) / 2 * 3;
+    const size_t before = frames_.rgb.size();
+    frames_.rgb.resize(before + static_cast<size_t>(shape_.height * shape_.width * 3));
+    uint8_t* to = frames_.rgb.data() + before;
+    const int64_t right = cut_width_ - 1, bottom = cut_height_ - 1;
+    for (int64_t y = 0; y < shape_.height; ++y) {
+      for (int64_t x = 0; x < shape_.width; ++x, to += 3) {
+        // Where a pixel of the upright picture lies in the picture as it is stored.
+        const auto [row, column] = turns_ == 0   ? std::pair(y, x)
+                                   : turns_ == 1 ? std::pair(bottom - x, y)
+                                   : turns_ == 2 ? std::pair(bottom - y, right - x)
+                                                 : std::pair(x, right - y);
+        std::memcpy(to, first + row * scaled->linesize[0] + column * 3, 3);
+      }
     }
     ++frames_.count;
   }
@@ -290,20 +319,32 @@ class ClipFrames {
     width_ = frame.width;
     height_ = frame.height;
     format_ = frame.format;
-    const double scale = std::max(static_cast<double>(shape_.width) / frame.width,
-                                  static_cast<double>(shape_.height) / frame.height);
-    const auto side = [&](int extent, int64_t least) {
-      return static_cast<int>(std::max<int64_t>(least, std::llround(extent * scale)));
+    turns_ = reader_.turns();
+    const bool lies = turns_ % 2 == 1;
+    cut_width_ = lies ? shape_.height : shape_.width;
+    cut_height_ = lies ? shape_.width : shape_.height;
+    const AVRational pixel = frame.sample_aspect_ratio;
+    const double wide = pixel.num > 0 && pixel.den > 0 ? av_q2d(pixel) : 1;  // of a pixel, beside its height
+    const double scale = std::max(static_cast<double>(cut_width_) / (width_ * wide),
+                                  static_cast<double>(cut_height_) / height_);
+    const double to_width = width_ * wide * scale, to_height = height_ * scale;
+    if (!(to_width <= kMostSide) || !(to_height <= kMostSide))
+      fail(reader_.name(), ": its frames are ", width_, "x", height_,
+           wide != 1 ? str(" (pixels ", wide, " wide)") : "", "; that is too narrow for ", shape_.height, "x",
+           shape_.width, " (height x width)");
+    const auto side = [](double extent, int64_t least) {
+      return static_cast<int>(std::max<int64_t>(least, std::llround(extent)));
     };
-    converter_ = std::make_unique<PixelConverter>(PixelConverter::scaled_to_rgb(
-        frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), colours_of(frame),
-        side(frame.width, shape_.width), side(frame.height, shape_.height)));
+    converter_ = std::make_unique<PixelConverter>(
+        PixelConverter::scaled_to_rgb(width_, height_, static_cast<AVPixelFormat>(format_), colours_of(frame),
+                                      side(to_width, cut_width_), side(to_height, cut_height_)));
   }
 
-  std::string name_;
+  const VideoReader& reader_;
   ClipShape shape_;
   std::unique_ptr<PixelConverter> converter_;
-  int width_ = 0, height_ = 0, format_ = -1;
+  int width_ = 0, height_ = 0, format_ = -1, turns_ = 0;
+  int64_t cut_width_ = 0, cut_height_ = 0;  // of the scaled picture, before it is turned
   Frames frames_;
 };
 
@@ -352,7 +393,7 @@ Frames read_clip(const std::filesystem::path& path, const ClipShape& shape) {
   RUSHES_CHECK(shape.count > 0 && shape.height > 0 && shape.width > 0 && shape.fps > 0, shape.count,
                " frames");
   VideoReader reader(path);
-  ClipFrames clip(reader.name(), shape);
+  ClipFrames clip(reader, shape);
   AvPtr<AVFrame> shown;
   double last = 0;
   reader.each([&](const AVFrame& frame, double seconds) {

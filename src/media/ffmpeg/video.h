@@ -41,8 +41,8 @@ struct ClipShape {
   int64_t fps = 0;
 };
 /// The first `count` frames that a player shows at 0, 1 / fps, 2 / fps, ... seconds, scaled to cover height x
-/// width and cut at the middle. Reads no further than that. Throws UserError, also for a video that is too
-/// short. (Pixels are taken as square, and nothing is turned.)
+/// width and cut at the middle. Reads no further than that. Quarter turns that the file asks for are made,
+/// and pixels count as wide as it says. Throws UserError, also for a video that is too short.
 Frames read_clip(const std::filesystem::path& path, const ClipShape& shape);
 
 }  // namespace rushes
