@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "config/file_names.h"
 #include "config/job_file.h"
 
 namespace rushes {

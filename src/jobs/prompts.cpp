@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "config/csv.h"
+#include "config/file_names.h"
 #include "config/job_file.h"
 #include "config/yaml/yaml.h"
 #include "jobs/video_folder.h"
@@ -15,7 +16,6 @@ namespace {
 
 constexpr uint64_t kMaxPromptBytes = uint64_t{1} << 30;
 constexpr size_t kMaxLineBytes = size_t{24} << 20;  // of JSON: a prompt of 10 MB fits, whatever it escapes
-constexpr size_t kMaxIdBytes = 200;
 constexpr size_t kMaxProblems = 50;
 
 // Words of a prompt line that other pipelines than text-to-video read.
@@ -268,25 +268,6 @@ void read_prompt_file(const std::string& path, const PromptRules& rules, RowRead
 }
 
 }  // namespace
-
-std::string id_problem(const std::string& id) {
-  if (id.empty()) return "an id cannot be empty; leave the key out to have one made";
-  if (id.size() > kMaxIdBytes)
-    return str("has ", id.size(), " bytes; at most ", kMaxIdBytes, " fit into a file name");
-  if (std::any_of(id.begin(), id.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
-    return "holds a line break or another control character; an id is a file name";
-  for (const char c : id) {
-    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '.' || c == '_' || c == '-';
-    if (!good) {
-      return str("'", shortened(id, 60),
-                 "' is no file name for every system; use letters a-z, digits, '.', '_', '-'");
-    }
-  }
-  if (id.front() == '.')
-    return str("'", shortened(id, 60), "' begins with a dot; ids are names of files that show");
-  return {};
-}
 
 std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job_document,
                                     const PromptRules& rules, Problems& problems) {

@@ -35,8 +35,4 @@ struct PromptRules {
 std::vector<PromptRow> read_prompts(const Value& prompts, const std::string& job_document,
                                     const PromptRules& rules, Problems& problems);
 
-/// What is wrong with an id as a file name, or "". Good: 1 to 200 of A-Z a-z 0-9 . _ -, not starting with a
-/// dot.
-std::string id_problem(const std::string& id);
-
 }  // namespace rushes

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "config/file_names.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -31,17 +32,6 @@ const json& member(const json& object, const char* key, json::value_t type) {
   return *at;
 }
 
-/// A path that stays inside the output folder.
-void check_relative(const std::string& path) {
-  const fs::path as_path(path);
-  if (path.empty() || path.find('\0') != std::string::npos || as_path.is_absolute()) {
-    fail("a file's path is not relative");
-  }
-  for (const fs::path& part : as_path) {
-    if (part == ".." || part == ".") fail("a file's path leaves the folder: ", path);
-  }
-}
-
 FileEntry entry_from(const json& value) {
   if (!value.is_object()) fail("a file is no object");
   FileEntry entry;
@@ -50,7 +40,7 @@ FileEntry entry_from(const json& value) {
   const int64_t bytes = member(value, "bytes", json::value_t::number_integer).get<int64_t>();
   entry.mtime_ns = member(value, "mtime_ns", json::value_t::number_integer).get<int64_t>();
   entry.hash = member(value, "hash", json::value_t::string).get<std::string>();
-  check_relative(entry.path);
+  if (const std::string problem = inner_path_problem(entry.path); !problem.empty()) fail(problem);
   if (bytes < 0) fail("a file has ", bytes, " bytes");
   entry.bytes = static_cast<uint64_t>(bytes);
   return entry;

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "config/file_names.h"
 #include "config/job_file.h"
 #include "config/yaml/yaml.h"
 #include "dist/world.h"
@@ -108,13 +109,93 @@ std::string bless_clip(const ReferenceStore& store, const ClipFiles& clip, const
   return said;
 }
 
+void drop_clip(const ReferenceStore& store, const ReferenceKey& key, const std::string& id,
+               const std::string& time) {
+  nlohmann::json note = {{"time", time}, {"id", id}, {"dropped", true}};
+  try {
+    if (const auto old = store.find(key, id))
+      note["before"] = {{"blessed", old->blessed}, {"build", old->clip.text("code")}};
+  } catch (const UserError& error) {  // it goes all the more
+    note["before"] = {{"unreadable", error.what()}};
+  }
+  store.drop(key, id);
+  store.note_blessing(key, note);
+}
+
+/// What is wrong with blessing these clips; nothing is changed before all of it is looked for.
+void check_clips(const std::vector<ClipFiles>& clips, Problems& problems) {
+  for (const ClipFiles& clip : clips) {
+    if (!clip.done) {
+      problems.add("clip ", clip.id, " was not made", clip.error.empty() ? "" : " (" + clip.error + ")",
+                   "; run the job again, or bless others with --only ID");
+      continue;
+    }
+    if (!clip.has("frames") && !clip.has("video")) {
+      problems.add("clip ", clip.id, " has no pictures; let the job save video or frames");
+      continue;
+    }
+    try {
+      key_of(clip);
+    } catch (const UserError& error) {
+      problems.add(error.what(), "; run the job again with --fresh, or bless others with --only ID");
+    }
+    for (const char* kind : {"frames", "video", "latents"}) {
+      if (const std::string broken = damage(clip, kind); !broken.empty())
+        problems.add("clip ", clip.id, ": ", broken, "; run the job again with --verify");
+    }
+  }
+}
+
+/// How far clips made again lie from those made first.
+struct NoiseFloor {
+  int64_t pairs = 0;
+  int64_t equal = 0;  // in pictures and latents
+  int64_t other_pictures = 0;
+  int64_t other_latents = 0;
+  double least_ssim = 1;
+  std::string worst_frame;  // "red-circle, frame 3"
+  double distance = 0;      // the largest, of two elements of the latents
+  std::string worst_latents;
+
+  void add(const ClipComparison& beside) {
+    ++pairs;
+    equal += unchanged(beside) ? 1 : 0;
+    if (!beside.pictures_equal && (++other_pictures == 1 || beside.metrics.worst_ssim() < least_ssim)) {
+      least_ssim = beside.metrics.worst_ssim();
+      worst_frame = str(beside.id, ", frame ", beside.metrics.worst_frame());
+    }
+    if (beside.latents && !beside.latents->equal &&
+        (++other_latents == 1 || beside.latents->distance > distance)) {
+      distance = beside.latents->distance;
+      worst_latents = beside.id;
+    }
+  }
+
+  std::string text() const {
+    if (equal == pairs)
+      return ": these settings repeat themselves; any min_ssim up to 1 holds here (0.999 leaves room for "
+             "another machine)";
+    if (other_pictures == 0)
+      return str("; all pictures are equal, latents of ", other_latents, " differ (at most by ", distance,
+                 " in ", worst_latents,
+                 "): any min_ssim up to 1 holds here (0.999 leaves room for another machine)");
+    // Twice the loss that was seen: the next rerun may be a little worse than those that were.
+    const double holds = std::floor((1 - 2 * (1 - least_ssim)) * 1e4) / 1e4;
+    return str("; lowest SSIM of a frame ", fixed(least_ssim, 6), " (", worst_frame, "): min_ssim ",
+               fixed(holds, 4), " can be held (twice the loss seen)");
+  }
+};
+
 }  // namespace
 
 std::vector<ClipFiles> clips_of_output(const fs::path& output) {
   const OutputFolder folder = OutputFolder::open(output);
   std::vector<ClipFiles> clips;
-  for (const ManifestItem& item : read_manifest(folder))
+  for (const ManifestItem& item : read_manifest(folder)) {
+    if (const std::string problem = id_problem(item.id); !problem.empty())
+      fail(folder.manifest().string(), ": id: ", problem, "; run the job again to have the file made anew");
     clips.push_back(clip_from(folder, item.id));
+  }
   return clips;
 }
 
@@ -131,15 +212,35 @@ std::vector<ClipFiles> clips_of_job(const ResolvedJob& job) {
 Thresholds thresholds_of_output(const fs::path& output) {
   Thresholds thresholds;
   const fs::path path = output / "job.yaml";
+  const auto by_default = [&](const std::string& why) {
+    log_warning(why, ", so the default ", thresholds.usual, " counts where prompts and model say nothing",
+                " (--min-ssim gives another)");
+    return thresholds;
+  };
   std::error_code error;
-  if (!fs::exists(path, error)) return thresholds;
+  if (fs::status(path, error).type() == fs::file_type::not_found)
+    return by_default(str("there is no ", path.string()));
   Problems problems;
   std::map<std::string, std::string> sources;
   Reading reading(path.string(), problems, sources);
-  JobFile job;
-  read_job(read_yaml(path), job, reading);
-  if (!problems.empty()) return thresholds;
-  thresholds.usual = job.regression.min_ssim;
+  Regression regression;
+  try {
+    // This section alone: the rest may be of a version that knows other keys.
+    const Value document = read_yaml(path);
+    if (document.kind != Value::Kind::mapping) reading.problem(document.line, "", "this is no job file");
+    if (const Entry* section = document.find("regression"))
+      read_fields(regression_fields(), regression, section->value, "regression.", reading);
+  } catch (const UserError& broken) {
+    for (const std::string& problem : broken.problems())
+      problems.add(problem);
+  }
+  if (!problems.empty())
+    problems.add("so the threshold of ", output.string(),
+                 " is not known; put its job.yaml right (a rerun of the job does), or give --min-ssim X");
+  problems.throw_if_any();
+  if (sources.count("regression.min_ssim") == 0)
+    return by_default(path.string() + " has no regression.min_ssim");
+  thresholds.usual = regression.min_ssim;
   thresholds.usual_from = "regression.min_ssim of the job";
   return thresholds;
 }
@@ -185,10 +286,15 @@ Comparison compare_output(const fs::path& output, const std::vector<ClipFiles>& 
 }
 
 int compare_command_work(const fs::path& output, const fs::path& references, std::optional<double> min_ssim) {
-  Thresholds thresholds = thresholds_of_output(output);
-  thresholds.forced = min_ssim;
-  const Comparison comparison =
-      compare_output(output, clips_of_output(output), references, thresholds, nullptr);
+  const std::vector<ClipFiles> clips = clips_of_output(output);
+  // What --min-ssim says counts most: then nobody needs the job's.
+  Thresholds thresholds;
+  if (min_ssim) {
+    thresholds.forced = min_ssim;
+  } else {
+    thresholds = thresholds_of_output(output);
+  }
+  const Comparison comparison = compare_output(output, clips, references, thresholds, nullptr);
   return comparison.passed() ? kExitDone : kExitRegressed;
 }
 
@@ -204,19 +310,11 @@ void bless(const BlessRequest& request, std::ostream& out) {
       return std::find(request.only.begin(), request.only.end(), clip.id) == request.only.end();
     });
   }
-  for (const ClipFiles& clip : clips) {
-    if (!clip.done) {
-      problems.add("clip ", clip.id, " was not made", clip.error.empty() ? "" : " (" + clip.error + ")",
-                   "; run the job again, or bless others with --only ID");
-    } else if (!clip.has("frames") && !clip.has("video")) {
-      problems.add("clip ", clip.id, " has no pictures; let the job save video or frames");
-    } else {
-      key_of(clip);
-      for (const char* kind : {"frames", "video", "latents"}) {
-        if (const std::string broken = damage(clip, kind); !broken.empty())
-          problems.add("clip ", clip.id, ": ", broken, "; run the job again with --verify");
-      }
-    }
+  check_clips(clips, problems);
+  try {
+    if (request.upload) export_target(*request.upload);
+  } catch (const UserError& error) {
+    problems.add("--upload: ", error.what());
   }
   if (clips.empty() && problems.empty()) problems.add(request.output.string(), " has no clips");
   problems.throw_if_any();
@@ -235,7 +333,7 @@ void bless(const BlessRequest& request, std::ostream& out) {
     if (!request.only.empty()) continue;
     for (const std::string& id : store.ids(key)) {
       if (ids.count(id) > 0) continue;
-      if (request.drop_missing) store.drop(key, id);
+      if (request.drop_missing) drop_clip(store, key, id, time);
       out << id << ": "
           << (request.drop_missing ? "dropped" : "kept, though the output has no such clip (--drop-missing)")
           << "\n";
@@ -259,17 +357,19 @@ void check_references(const ResolvedJob& job, Problems& problems) {
   const ReferenceStore store(root);
   const ReferenceKey key{reference_model_name(job.job.model), job.facts.device,
                          dtype_name(job.facts.transformer), job.facts.attention};
-  if (!store.ids(key).empty()) return;
-  const std::vector<std::string> there = store.keys();
-  problems.add("regression.references: ", root, " has none for ", key.folder(),
-               there.empty() ? "" : "; it has " + join(there, ", "), make);
+  try {
+    if (!store.ids(key).empty()) return;
+    const std::vector<std::string> there = store.keys();
+    problems.add("regression.references: ", root, " has none for ", key.folder(),
+                 there.empty() ? "" : "; it has " + join(there, ", "), make);
+  } catch (const UserError& error) {
+    problems.add("regression.references: ", error.what());
+  }
 }
 
 void tell_noise_floor(const std::vector<fs::path>& folders, std::ostream& out) {
   const std::vector<ClipFiles> first = clips_of_output(folders.front());
-  double least = 1;
-  int64_t pairs = 0, equal = 0;
-  std::string where;
+  NoiseFloor floor;
   for (size_t i = 1; i < folders.size(); ++i) {
     for (const ClipFiles& clip : clips_of_output(folders[i])) {
       const auto other =
@@ -279,24 +379,11 @@ void tell_noise_floor(const std::vector<fs::path>& folders, std::ostream& out) {
       const ClipComparison beside = compare_clip(clip, *other);
       if (beside.verdict != Verdict::passed)
         fail("clip ", clip.id, " of ", folders[i].string(), ": ", beside.reason);
-      ++pairs;
-      equal += unchanged(beside) ? 1 : 0;
-      if (beside.metrics.worst_ssim() >= least) continue;
-      least = beside.metrics.worst_ssim();
-      where = str(clip.id, ", frame ", beside.metrics.worst_frame());
+      floor.add(beside);
     }
   }
   out << "noise floor: " << folders.size() - 1 << (folders.size() == 2 ? " rerun" : " reruns") << ", "
-      << equal << " of " << pairs << " clips bit-equal";
-  if (equal == pairs) {
-    out << ": these settings repeat themselves; any min_ssim up to 1 holds here (0.999 leaves room for "
-           "another machine)\n";
-    return;
-  }
-  // Twice the loss that was seen: the next rerun may be a little worse than those that were.
-  const double holds = std::floor((1 - 2 * (1 - least)) * 1e4) / 1e4;
-  out << "; lowest SSIM of a frame " << fixed(least, 6) << " (" << where << "): min_ssim " << fixed(holds, 4)
-      << " can be held (twice the loss seen)\n";
+      << floor.equal << " of " << floor.pairs << " clips bit-equal" << floor.text() << "\n";
 }
 
 }  // namespace rushes

@@ -27,7 +27,8 @@ Comparison compare_output(const std::filesystem::path& output, const std::vector
                           const std::filesystem::path& references, const Thresholds& thresholds,
                           const std::function<bool()>& stopped);
 
-/// The thresholds that the job of an output folder asks for (its job.yaml).
+/// The thresholds that the job of an output folder asks for (its job.yaml); where it says nothing, the
+/// default, with a warning. Throws UserError where it cannot be read: nobody knows then what is good enough.
 Thresholds thresholds_of_output(const std::filesystem::path& output);
 Thresholds thresholds_of(const ResolvedJob& job);
 
@@ -44,7 +45,7 @@ struct BlessRequest {
   std::optional<std::filesystem::path> upload;  // a folder to be made that can be put on a hub
 };
 /// `rushes bless`: the output's clips become the references; says for each what it was and is. Throws
-/// UserError, with nothing changed, where a clip is not made.
+/// UserError, with nothing changed, where a clip is not made or the folder to upload is there already.
 void bless(const BlessRequest& request, std::ostream& out);
 
 /// What is wrong with the job's references before anything runs (nothing given, none for this model, device,

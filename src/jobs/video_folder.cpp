@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "config/csv.h"
+#include "config/file_names.h"
 #include "config/value.h"
-#include "jobs/prompts.h"
 #include "weights/model_dir.h"
 
 namespace rushes {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "config/file_names.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
 #include "weights/tensor_store.h"
@@ -36,6 +37,10 @@ at::Tensor latents_of(const ClipFiles& clip) {
 }
 
 }  // namespace
+
+bool is_reference_kind(const std::string& kind) {
+  return kind == "video" || kind == "frames" || kind == "latents";
+}
 
 bool ClipFiles::has(const std::string& kind) const {
   return std::any_of(files.begin(), files.end(), [&](const ClipFile& file) { return file.kind == kind; });
@@ -101,7 +106,8 @@ LatentsBeside compare_latents(const ClipFiles& a, const ClipFiles& b) {
   const at::Tensor p = left.to(at::kDouble).flatten(), q = right.to(at::kDouble).flatten();
   const double norms = std::sqrt(p.dot(p).item<double>() * q.dot(q).item<double>());
   const bool equal = left.scalar_type() == right.scalar_type() && left.equal(right);
-  return {equal ? 1 : norms == 0 ? 0 : p.dot(q).item<double>() / norms, equal};
+  const double distance = equal || p.numel() == 0 ? 0 : (p - q).abs().max().item<double>();
+  return {equal ? 1 : norms == 0 ? 0 : p.dot(q).item<double>() / norms, equal, distance};
 }
 
 std::vector<ClipFile> files_of(const nlohmann::json& record, const std::string& where) {
@@ -110,10 +116,8 @@ std::vector<ClipFile> files_of(const nlohmann::json& record, const std::string& 
     for (const nlohmann::json& entry : record.at("files")) {
       ClipFile file{entry.at("kind").get<std::string>(), entry.at("path").get<std::string>(),
                     entry.at("bytes").get<uint64_t>(), entry.at("hash").get<std::string>()};
-      const fs::path path(file.path);
-      const bool leaves =
-          std::any_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
-      if (file.path.empty() || path.is_absolute() || leaves) fail(where, ": a file's path leaves the folder");
+      if (const std::string problem = inner_path_problem(file.path); !problem.empty())
+        fail(where, ": ", problem);
       files.push_back(std::move(file));
     }
   } catch (const nlohmann::json::exception& error) {

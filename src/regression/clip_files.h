@@ -13,11 +13,14 @@
 namespace rushes {
 
 struct ClipFile {
-  std::string kind;  // "video", "latents", "frames"
+  std::string kind;  // "video", "latents", "frames", "hdf5"
   std::string path;  // relative to ClipFiles::root
   uint64_t bytes = 0;
   std::string hash;  // XXH3-128
 };
+
+/// Is it compared, and so kept as a reference? A shard of a data set is not: it holds other clips too.
+bool is_reference_kind(const std::string& kind);
 
 struct ClipFiles {
   std::string id;
@@ -46,11 +49,13 @@ std::string damage(const ClipFiles& clip, const std::string& kind);
 /// The files of this kind have the same bytes in both, one by one.
 bool same_bytes(const ClipFiles& a, const ClipFiles& b, const std::string& kind);
 
-/// Cosine of the angle between the two clips' `latents` tensors, in float64 over all elements, and whether
-/// they are bit-equal. Throws UserError where one is missing, broken or of another shape.
+/// Cosine of the angle between the two clips' `latents` tensors, in float64 over all elements, whether they
+/// are bit-equal, and the largest difference of two elements. Throws UserError where one is missing, broken
+/// or of another shape.
 struct LatentsBeside {
   double cosine = 0;
   bool equal = false;
+  double distance = 0;
 };
 LatentsBeside compare_latents(const ClipFiles& a, const ClipFiles& b);
 

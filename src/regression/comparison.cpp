@@ -121,6 +121,33 @@ void judge(ClipComparison& result) {
           result.metrics.frames.size(), " frames are; mean ", four_digits(result.metrics.mean_ssim()), ")");
 }
 
+/// The threshold that counts for the clip. One that cannot be known fails it: nobody may take it for passed.
+void set_threshold(const ClipFiles& clip, const std::string& model, const ReferenceStore& references,
+                   const Thresholds& thresholds, ClipComparison& result) {
+  if (thresholds.forced) {
+    result.min_ssim = *thresholds.forced;
+    result.min_ssim_from = "--min-ssim";
+    return;
+  }
+  if (clip.min_ssim) {
+    result.min_ssim = *clip.min_ssim;
+    result.min_ssim_from = "the prompt's own line";
+    return;
+  }
+  result.min_ssim = thresholds.usual;
+  result.min_ssim_from = thresholds.usual_from;
+  try {
+    if (const std::optional<double> of_model = references.model_min_ssim(model)) {
+      result.min_ssim = *of_model;
+      result.min_ssim_from = str(model, "/model.json");
+    }
+  } catch (const UserError& error) {
+    if (result.verdict != Verdict::passed) return;
+    result.verdict = Verdict::unreadable;
+    result.reason = str("its threshold is not known: ", error.what());
+  }
+}
+
 ClipComparison one_of(const ClipFiles& clip, const ReferenceKey& key, const ReferenceStore& references,
                       const Thresholds& thresholds) {
   std::optional<Reference> reference;
@@ -141,15 +168,7 @@ ClipComparison one_of(const ClipFiles& clip, const ReferenceKey& key, const Refe
     result.key = key.folder();
   }
   result.prompt = clip.text("prompt");
-  const std::optional<double> of_model = references.model_min_ssim(key.model);
-  result.min_ssim = thresholds.forced ? *thresholds.forced
-                    : clip.min_ssim   ? *clip.min_ssim
-                    : of_model        ? *of_model
-                                      : thresholds.usual;
-  result.min_ssim_from = thresholds.forced ? "--min-ssim"
-                         : clip.min_ssim   ? "the prompt's own line"
-                         : of_model        ? str(key.model, "/model.json")
-                                           : thresholds.usual_from;
+  set_threshold(clip, key.model, references, thresholds, result);
   if (reference) {
     result.reference_blessed = reference->blessed;
     result.reference_build = reference->clip.text("code");
@@ -224,7 +243,13 @@ Comparison compare_clips(const std::vector<ClipFiles>& clips, const ReferenceSto
       all.clips.push_back(without_clip(clip.id, "", Verdict::not_made, "was not made"));
       continue;
     }
-    const ReferenceKey key = key_of(clip);
+    ReferenceKey key;
+    try {
+      key = key_of(clip);
+    } catch (const UserError& error) {  // nobody knows which reference is its own
+      all.clips.push_back(without_clip(clip.id, "", Verdict::unreadable, error.what()));
+      continue;
+    }
     keys.emplace(key.folder(), key);
     all.clips.push_back(one_of(clip, key, references, thresholds));
   }

@@ -1,15 +1,19 @@
 #include "regression/references.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "config/file_names.h"
+#include "weights/hub/model_id.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -37,13 +41,56 @@ json read_object(const fs::path& path) {
   return object;
 }
 
+/// Is something there? Throws UserError where nobody can know: a folder that cannot be looked into is not
+/// empty.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  if (status.type() == fs::file_type::none) fail("cannot look for ", path.string(), ": ", error.message());
+  return fs::exists(status);
+}
+
+/// What lies in a folder, sorted, without hidden files; nothing where it is not there.
 std::vector<fs::path> entries(const fs::path& folder) {
   std::vector<fs::path> found;
+  if (!is_there(folder)) return found;
   std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    found.push_back(at->path());
+  fs::directory_iterator at(folder, error);
+  for (; !error && at != fs::directory_iterator(); at.increment(error)) {
+    if (!at->path().filename().string().starts_with('.')) found.push_back(at->path());
+  }
+  // It may have gone since.
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail("cannot read the folder ", folder.string(), ": ", error.message());
   std::sort(found.begin(), found.end());
   return found;
+}
+
+/// The folders among them.
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> found = entries(folder);
+  std::erase_if(found, [](const fs::path& path) {
+    std::error_code error;
+    const fs::file_status status = fs::status(path, error);
+    if (status.type() == fs::file_type::none) fail("cannot look into ", path.string(), ": ", error.message());
+    return !fs::is_directory(status);
+  });
+  return found;
+}
+
+std::string user_name() {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::vector<char> bytes(size_t{1} << 14);
+  const uid_t user = ::geteuid();
+  const bool known = ::getpwuid_r(user, &entry, bytes.data(), bytes.size(), &found) == 0 && found != nullptr;
+  return known ? std::string(entry.pw_name) : str("user ", user);  // a container may know numbers alone
+}
+
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
 }
 
 void copy_whole(const fs::path& from, const fs::path& to) {
@@ -83,9 +130,11 @@ std::string ReferenceKey::folder() const {
 }
 
 std::string reference_model_name(const std::string& model) {
-  fs::path path = fs::path(model).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
   std::error_code error;
+  // A revision of the Hub may have a '/'; in a folder's path '@' is a letter like others.
+  const bool of_hub = hub::looks_like_model_id(model) && !fs::is_directory(model, error);
+  fs::path path = fs::path(of_hub ? model.substr(0, model.find('@')) : model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
   // A short relative path: what it is called from outside.
   if (!path.has_parent_path() && fs::is_directory(path, error))
     path = fs::absolute(path, error).lexically_normal();
@@ -114,35 +163,41 @@ ReferenceKey key_of(const ClipFiles& clip) {
   return key;
 }
 
-fs::path ReferenceStore::pointer(const ReferenceKey& key, const std::string& id) const {
-  return root_ / key.folder() / "clips" / (id + ".json");
+fs::path ReferenceStore::pointer(const std::string& key, const std::string& id) const {
+  const fs::path clips = root_ / key / "clips";
+  if (const std::string problem = id_problem(id); !problem.empty()) fail(clips.string(), ": id: ", problem);
+  return clips / (id + ".json");
 }
 
-std::vector<std::string> ReferenceStore::ids(const ReferenceKey& key) const {
+std::vector<std::string> ReferenceStore::ids(const std::string& key) const {
   std::vector<std::string> found;
-  for (const fs::path& path : entries(root_ / key.folder() / "clips")) {
-    if (path.extension() == ".json" && !path.filename().string().starts_with('.'))
-      found.push_back(path.stem().string());
+  for (const fs::path& path : entries(root_ / key / "clips")) {
+    if (path.extension() != ".json") continue;
+    found.push_back(path.stem().string());
+    if (const std::string problem = id_problem(found.back()); !problem.empty())
+      fail(path.string(), ": id: ", problem, "; this is no file of bless: take it away");
   }
   std::sort(found.begin(), found.end());
   return found;
 }
 
+std::vector<std::string> ReferenceStore::ids(const ReferenceKey& key) const {
+  return ids(key.folder());
+}
+
 std::vector<std::string> ReferenceStore::keys() const {
   std::vector<std::string> found;
-  for (const fs::path& model : entries(root_)) {
-    for (const fs::path& key : entries(model)) {
-      if (!entries(key / "clips").empty())
-        found.push_back(model.filename().string() + "/" + key.filename().string());
+  for (const fs::path& model : folders_in(root_)) {
+    for (const fs::path& folder : folders_in(model)) {
+      const std::string key = model.filename().string() + "/" + folder.filename().string();
+      if (!ids(key).empty()) found.push_back(key);
     }
   }
   return found;
 }
 
-std::optional<Reference> ReferenceStore::find(const ReferenceKey& key, const std::string& id) const {
+Reference ReferenceStore::read(const std::string& key, const std::string& id) const {
   const fs::path path = pointer(key, id);
-  std::error_code error;
-  if (!fs::exists(fs::symlink_status(path, error))) return std::nullopt;
   const json object = read_object(path);
   if (member_text(object, "schema") != kSchema)
     fail(path.string(), ": schema '", member_text(object, "schema"), "'; this version reads ", kSchema);
@@ -151,17 +206,22 @@ std::optional<Reference> ReferenceStore::find(const ReferenceKey& key, const std
   Reference reference;
   reference.blessed = member_text(object, "blessed");
   reference.clip.id = id;
-  reference.clip.root = root_ / key.folder() / "versions" / id;
+  reference.clip.root = root_ / key / "versions" / id;
   reference.clip.done = true;
   reference.clip.files = files_of(object, path.string());
+  std::erase_if(reference.clip.files, [](const ClipFile& file) { return !is_reference_kind(file.kind); });
   if (const auto record = object.find("record"); record != object.end()) reference.clip.record = *record;
   return reference;
 }
 
+std::optional<Reference> ReferenceStore::find(const ReferenceKey& key, const std::string& id) const {
+  if (!is_there(pointer(key.folder(), id))) return std::nullopt;
+  return read(key.folder(), id);
+}
+
 std::optional<double> ReferenceStore::model_min_ssim(const std::string& model) const {
   const fs::path path = root_ / model / "model.json";
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::nullopt;
+  if (!is_there(path)) return std::nullopt;
   const json object = read_object(path);
   const auto at = object.find("min_ssim");
   if (at == object.end()) return std::nullopt;
@@ -176,15 +236,20 @@ void ReferenceStore::set_model_min_ssim(const std::string& model, double value) 
 }
 
 void ReferenceStore::put(const ReferenceKey& key, const ClipFiles& clip, const std::string& time) const {
+  const fs::path current = pointer(key.folder(), clip.id);  // refuses ids that are no file names
   const fs::path versions = root_ / key.folder() / "versions" / clip.id;
   const fs::path staging = versions / str(".", time, ".", owner_name(), ".tmp");
   make_folder(staging);
   std::error_code ignored;
   try {
     json files = json::array();
+    std::set<std::string> names;
     for (const ClipFile& file : clip.files) {
+      if (!is_reference_kind(file.kind)) continue;
       const std::string name = file.kind == "frames" ? "frames/" + fs::path(file.path).filename().string()
                                                      : file.kind + fs::path(file.path).extension().string();
+      if (!names.insert(name).second)
+        fail("clip ", clip.id, ": its record has two files for ", name, "; run the job again with --fresh");
       copy_whole(clip.root / file.path, staging / name);
       const std::string hash = hash_file(staging / name);
       files.push_back({{"kind", file.kind},
@@ -198,8 +263,8 @@ void ReferenceStore::put(const ReferenceKey& key, const ClipFiles& clip, const s
     if (fs::exists(staging / "frames")) sync_path(staging / "frames");
     fs::rename(staging, versions / time);
     sync_path(versions);
-    make_folder(pointer(key, clip.id).parent_path());
-    write_file_atomic(pointer(key, clip.id), text, owner_name());
+    make_folder(current.parent_path());
+    write_file_atomic(current, text, owner_name());
   } catch (const fs::filesystem_error& error) {
     fs::remove_all(staging, ignored);
     fail("cannot keep the reference of ", clip.id, ": ", error.what());
@@ -210,36 +275,54 @@ void ReferenceStore::put(const ReferenceKey& key, const ClipFiles& clip, const s
 }
 
 void ReferenceStore::drop(const ReferenceKey& key, const std::string& id) const {
+  const fs::path path = pointer(key.folder(), id);
   std::error_code error;
-  fs::remove(pointer(key, id), error);
-  if (error) fail("cannot remove ", pointer(key, id).string(), ": ", error.message());
+  fs::remove(path, error);
+  if (error) fail("cannot remove ", path.string(), ": ", error.message());
 }
 
-void ReferenceStore::note_blessing(const ReferenceKey& key, const json& line) const {
+void ReferenceStore::note_blessing(const ReferenceKey& key, json line) const {
+  line["user"] = user_name();
+  line["host"] = host_name();
   make_folder(root_ / key.folder());
   append_json_line(root_ / key.folder() / "blessings.jsonl", line);
 }
 
+fs::path export_target(const fs::path& target) {
+  fs::path path = target.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "upload/"
+  if (!path.has_filename()) fail("'", target.string(), "' is no name for a new folder");
+  if (is_there(path)) fail(path.string(), " is there already; give the name of a new folder");
+  return path;
+}
+
 void ReferenceStore::export_to(const fs::path& target) const {
+  const fs::path path = export_target(target);
+  // Hidden, and by its process's name: neither a folder of the user's nor one that a killed upload left is
+  // met.
+  const fs::path staging = path.parent_path() / str(".", path.filename().string(), ".", owner_name(), ".tmp");
   std::error_code error;
-  if (fs::exists(target, error)) fail(target.string(), " is there already; give the name of a new folder");
-  fs::path staging = target;
-  staging += ".part";
   fs::remove_all(staging, error);
-  for (const std::string& key : keys()) {
-    for (const fs::path& path : entries(root_ / key / "clips")) {
-      const std::string id = path.stem().string();
-      for (const ClipFile& file : files_of(read_object(path), path.string()))
-        copy_whole(root_ / key / "versions" / id / file.path, staging / key / "versions" / id / file.path);
-      copy_whole(path, staging / key / "clips" / path.filename());
+  try {
+    make_folder(staging);
+    for (const std::string& key : keys()) {
+      for (const std::string& id : ids(key)) {
+        const fs::path versions = fs::path(key) / "versions" / id;
+        for (const ClipFile& file : read(key, id).clip.files)
+          copy_whole(root_ / versions / file.path, staging / versions / file.path);
+        copy_whole(pointer(key, id), staging / key / "clips" / (id + ".json"));
+      }
+      const fs::path model = fs::path(key).parent_path() / "model.json";
+      if (is_there(root_ / model)) copy_whole(root_ / model, staging / model);
     }
-    const fs::path model = fs::path(key).parent_path() / "model.json";
-    if (fs::exists(root_ / model, error)) copy_whole(root_ / model, staging / model);
+    write_file_atomic(staging / "README.md", kCard, owner_name());
+    fs::rename(staging, path, error);
+    if (error) fail("cannot write ", path.string(), ": ", error.message());
+  } catch (...) {
+    fs::remove_all(staging, error);
+    throw;
   }
-  make_folder(staging);
-  write_file_atomic(staging / "README.md", kCard, owner_name());
-  fs::rename(staging, target, error);
-  if (error) fail("cannot write ", target.string(), ": ", error.message());
+  sync_path(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 
 void append_json_line(const fs::path& path, const json& line) {

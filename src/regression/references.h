@@ -7,7 +7,7 @@
 //   the
 //                                             record of the run that made them
 //   DIR/<model>/<key>/versions/<id>/<time>/   the files, and the same JSON again: old versions stay
-//   DIR/<model>/<key>/blessings.jsonl         who replaced what, with numbers before and after
+//   DIR/<model>/<key>/blessings.jsonl         who replaced or dropped what, with numbers before and after
 //
 // <model>: the last two parts of the model's path, joined by "--" ("Wan-AI--Wan2.1-T2V-1.3B-Diffusers"), so
 // that a folder and a repository of one name meet. <key>: device kind, number format of the transformer and
@@ -48,32 +48,40 @@ class ReferenceStore {
   explicit ReferenceStore(std::filesystem::path root) : root_(std::move(root)) {}
 
   const std::filesystem::path& root() const { return root_; }
-  /// Ids with a reference, sorted; none where the folder is not there.
+  /// Ids with a reference, sorted; none where the folder is not there. Throws UserError where it cannot be
+  /// read, or holds what is no reference.
   std::vector<std::string> ids(const ReferenceKey& key) const;
-  /// Every "<model>/<key>" that has references, for messages.
+  /// Every "<model>/<key>" that has references. Throws UserError as `ids` does.
   std::vector<std::string> keys() const;
   /// Nothing where there is none. Throws UserError where it cannot be read.
   std::optional<Reference> find(const ReferenceKey& key, const std::string& id) const;
   std::optional<double> model_min_ssim(const std::string& model) const;
   void set_model_min_ssim(const std::string& model, double value) const;
 
-  /// Copies the clip's files and makes them its reference. The one before stays as an old version. `time`
-  /// names the version. Appears whole or not at all. Throws UserError.
+  /// Copies the clip's video, frames and latents and makes them its reference. The one before stays as an old
+  /// version. `time` names the version. Appears whole or not at all. Throws UserError.
   void put(const ReferenceKey& key, const ClipFiles& clip, const std::string& time) const;
   /// The clip has no reference any more; its versions stay.
   void drop(const ReferenceKey& key, const std::string& id) const;
-  /// Appends a line to the key's blessings.jsonl.
-  void note_blessing(const ReferenceKey& key, const nlohmann::json& line) const;
+  /// Appends a line to the key's blessings.jsonl, with "user" and "host".
+  void note_blessing(const ReferenceKey& key, nlohmann::json line) const;
 
   /// The current references alone (no old versions, no history) as a folder that can be put on a hub and used
-  /// as
-  /// --references: with a README and the checksums. `target` must not exist yet.
+  /// as --references: with a README and the checksums. `target` must not exist yet. Appears whole or not at
+  /// all. Throws UserError.
   void export_to(const std::filesystem::path& target) const;
 
  private:
-  std::filesystem::path pointer(const ReferenceKey& key, const std::string& id) const;
+  // `key`: ReferenceKey::folder().
+  std::filesystem::path pointer(const std::string& key, const std::string& id) const;
+  std::vector<std::string> ids(const std::string& key) const;
+  Reference read(const std::string& key, const std::string& id) const;
   std::filesystem::path root_;
 };
+
+/// Where `export_to` puts its folder: "upload/" is "upload". Throws UserError where something is there
+/// already.
+std::filesystem::path export_target(const std::filesystem::path& target);
 
 /// Appends `line` to a file of JSON lines by one write under the file's lock. Throws UserError.
 void append_json_line(const std::filesystem::path& path, const nlohmann::json& line);

@@ -217,6 +217,32 @@ def case_thresholds_by_item_model_and_default(folder, model):
            {"green-square": 0.5, "purple-circle": 0.4, "white-square": 0.4}, "the model's threshold does not count")
 
 
+def case_a_threshold_that_nobody_knows_is_not_passed(folder, model):
+    output = blessed(folder)
+    references = folder / "references"
+    job = (output / "job.yaml").read_text()
+    (output / "job.yaml").write_text(job[:job.index("regression:")] + "regression: {min_ssim: [")
+    said = tool("compare", output, "--references", references, code=2)
+    expect("job.yaml" in said and "--min-ssim" in said, said)
+    expect(not (output / "report").exists(), "a comparison without a threshold has a report")
+    tool("compare", output, "--references", references, "--min-ssim", "1")
+    (output / "job.yaml").unlink()
+    said = tool("compare", output, "--references", references)
+    expect("warning" in said and "job.yaml" in said and "0.98" in said, said)
+    own = references / "shapes--checkpoint" / "model.json"
+    own.write_text("{")
+    said = tool("compare", output, "--references", references, code=3)
+    expect(set(verdicts(output).values()) == {"unreadable"} and str(own) in said, f"{verdicts(output)} {said}")
+    own.unlink()
+    path = output / "items" / "white-square.json"
+    record = json.loads(path.read_text())
+    del record["request"]["attention"]
+    path.write_text(json.dumps(record))
+    tool("compare", output, "--references", references, code=3)
+    expect(verdicts(output) == {"green-square": "passed", "purple-circle": "passed", "white-square": "unreadable"},
+           f"{verdicts(output)}")
+
+
 def case_bless_keeps_the_old_and_says_what_changed(folder, model):
     output = blessed(folder)
     references = folder / "references"
@@ -225,7 +251,7 @@ def case_bless_keeps_the_old_and_says_what_changed(folder, model):
     expect(listing(references) == before, "bless wrote what was there already")
     run(job_file(folder, "night", flow_shift=3.3), mpi=False, code=3)
     said = tool("bless", folder / "night", "--references", references, "--only", "white-square",
-                "--upload", folder / "upload")
+                "--upload", f"{folder / 'upload'}/")
     for word in ("white-square: replaced", "SSIM to the old one 0.", "PSNR", "sampling.flow_shift: 3.0, now 3.3"):
         expect(word in said, f"'{word}' is not in {said}")
     key = references / "shapes--checkpoint" / "cpu-float32-flash"
@@ -235,10 +261,16 @@ def case_bless_keeps_the_old_and_says_what_changed(folder, model):
     expect(len(list((key / "versions/green-square").iterdir())) == 1, "--only blessed others too")
     notes = [json.loads(line) for line in (key / "blessings.jsonl").read_text().splitlines()]
     expect(0 < notes[-1]["before"]["worst_ssim"] < 0.999, f"{notes[-1]}")
+    expect(all(note["user"] and note["host"] for note in notes), f"{notes}")
+    expect([path.name for path in folder.iterdir() if path.name.startswith(".")] == [], "the upload left something beside")
+    expect(all(not path.name.startswith(".") for path in (folder / "upload").rglob("*")), "hidden files are uploaded")
     tool("compare", folder / "night", "--references", references, code=3)
     expect(verdicts(folder / "night")["white-square"] == "passed", "the new reference does not count")
     tool("compare", folder / "night", "--references", folder / "upload", code=3)
     expect(verdicts(folder / "night")["white-square"] == "passed", "the folder to upload is no references")
+    before = listing(references)
+    said = tool("bless", output, "--references", references, "--upload", folder / "upload", code=2)
+    expect("--upload" in said and listing(references) == before, f"bless began before it knew of the upload: {said}")
     # A damaged reference is no measure.
     frame = next((key / "versions/green-square").glob("*/frames/00002.png"))
     Image.new("RGB", (64, 64)).save(frame)

@@ -38,8 +38,22 @@ TEST_CASE("references: a model has one name, wherever it lies") {
   CHECK(reference_model_name("/models/shapes/checkpoint/") == "shapes--checkpoint");
   CHECK(reference_model_name("Wan-AI/Wan2.1-T2V-1.3B-Diffusers@main") == "Wan-AI--Wan2.1-T2V-1.3B-Diffusers");
   CHECK(reference_model_name("/srv/Wan-AI/Wan2.1-T2V-1.3B-Diffusers") == "Wan-AI--Wan2.1-T2V-1.3B-Diffusers");
+  CHECK(reference_model_name("Wan-AI/Wan2.1-T2V-1.3B-Diffusers@refs/pr/1") ==
+        "Wan-AI--Wan2.1-T2V-1.3B-Diffusers");
   CHECK(reference_model_name("a b/c<d>") == "a_b--c_d_");
   CHECK(reference_model_name("x/../../..") != "..");
+}
+
+TEST_CASE("references: '@' in a folder's path begins no revision") {
+  CHECK(reference_model_name("/models/wan@v2/checkpoint") == "wan_v2--checkpoint");
+  CHECK(reference_model_name("models@home/shapes/checkpoint") == "shapes--checkpoint");
+  const TestFolder folder;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::create_directories(folder / "org/wan@v2/checkpoint");
+  std::filesystem::current_path(folder.path());
+  const std::string name = reference_model_name("org/wan@v2/checkpoint");
+  std::filesystem::current_path(before);
+  CHECK(name == "wan_v2--checkpoint");
 }
 
 TEST_CASE("references: what is put is found, old versions stay, damage is seen") {
@@ -77,13 +91,118 @@ TEST_CASE("references: hostile JSON is refused in words") {
                            R"({"schema": "rushes.reference/1", "id": "clip", "files": [{"kind": 1}]})",
                            R"({"schema": "rushes.reference/1", "id": "clip", "files": {"a": 1}})",
                            R"({"schema": "rushes.reference/1", "id": "clip", "files":
-                               [{"kind": "video", "path": "../../x", "bytes": 1, "hash": ""}]})"}) {
+                               [{"kind": "video", "path": "../../x", "bytes": 1, "hash": ""}]})",
+                           R"({"schema": "rushes.reference/1", "id": "clip", "files":
+                               [{"kind": "video", "path": "/etc/x", "bytes": 1, "hash": ""}]})"}) {
     std::ofstream(path, std::ios::trunc) << text;
     CHECK(error_of([&] { store.find(key, "clip"); }) != "no error");
   }
   ClipFiles hostile = clip_of(folder / "one", "clip", 10);
   hostile.record["request"]["attention"] = "../../x";
   CHECK(error_of([&] { key_of(hostile); }) != "no error");
+}
+
+TEST_CASE("references: an id that is no file name gets nowhere") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  ClipFiles clip = clip_of(folder / "one", "clip", 10);
+  const ReferenceKey key = key_of(clip);
+  for (const char* id : {"../x", "..", "/x", "a/b", ""}) {
+    INFO(id);
+    clip.id = id;
+    CHECK_THAT(error_of([&] { store.put(key, clip, "t"); }), Catch::Contains("id: "));
+    CHECK_THAT(error_of([&] { store.find(key, id); }), Catch::Contains("id: "));
+    CHECK_THAT(error_of([&] { store.drop(key, id); }), Catch::Contains("id: "));
+    CHECK(compare_clips({clip}, store, {}, nullptr).clips.front().verdict == Verdict::unreadable);
+  }
+  CHECK_FALSE(std::filesystem::exists(folder / "references"));
+  const auto clips = folder / "references" / key.folder() / "clips";
+  std::filesystem::create_directories(clips);
+  std::ofstream(clips / "clip (copy).json") << "{}";
+  CHECK_THAT(error_of([&] { store.ids(key); }), Catch::Contains("clip (copy).json"));
+}
+
+TEST_CASE("references: a folder that cannot be read is not an empty one") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  const ClipFiles clip = clip_of(folder / "one", "clip", 10);
+  const ReferenceKey key = key_of(clip);
+  CHECK(store.ids(key).empty());
+  CHECK(store.keys().empty());
+  const auto clips = folder / "references" / key.folder() / "clips";
+  std::filesystem::create_directories(clips.parent_path());
+  // A link to itself: refused even to a user who may read everything.
+  std::filesystem::create_directory_symlink("clips", clips);
+  CHECK_THAT(error_of([&] { store.ids(key); }), Catch::Contains(clips.string()));
+  CHECK_THAT(error_of([&] { store.keys(); }), Catch::Contains(clips.string()));
+  CHECK_THAT(error_of([&] { store.find(key, "clip"); }), Catch::Contains(clips.string()));
+  CHECK(error_of([&] { compare_clips({clip}, store, {}, nullptr); }) != "no error");
+  std::filesystem::remove(clips);
+  std::ofstream(clips) << "no folder";
+  CHECK(error_of([&] { store.ids(key); }) != "no error");
+}
+
+TEST_CASE("references: only what is compared is kept, each file once") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  ClipFiles clip = clip_of(folder / "one", "clip", 10);
+  const ReferenceKey key = key_of(clip);
+  for (const char* kind : {"hdf5", "../../x"}) {
+    std::ofstream(folder / "one" / "shard.h5") << "other clips too";
+    clip.files.push_back({kind, "shard.h5", 15, hash_file(folder / "one" / "shard.h5")});
+  }
+  store.put(key, clip, "t");
+  const auto found = store.find(key, "clip");
+  REQUIRE(found);
+  REQUIRE(found->clip.files.size() == 1);
+  CHECK(found->clip.files.front().kind == "frames");
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "references"))
+    files += entry.is_regular_file() ? 1 : 0;
+  CHECK(files == 3);  // the frame, its version's JSON and the pointer
+  clip.files.push_back(clip.files.front());
+  CHECK_THAT(error_of([&] { store.put(key, clip, "t2"); }), Catch::Contains("two files"));
+}
+
+TEST_CASE("references: a blessing says by whom and where") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  const ReferenceKey key = key_of(clip_of(folder / "one", "clip", 10));
+  store.note_blessing(key, {{"id", "clip"}});
+  const nlohmann::json line =
+      nlohmann::json::parse(read_file(folder / "references" / key.folder() / "blessings.jsonl"));
+  CHECK(line.at("id") == "clip");
+  CHECK_FALSE(line.at("user").get<std::string>().empty());
+  CHECK_FALSE(line.at("host").get<std::string>().empty());
+}
+
+TEST_CASE("references: the folder to upload") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  const ClipFiles clip = clip_of(folder / "one", "clip", 10);
+  const ReferenceKey key = key_of(clip);
+  store.put(key, clip, "t");
+  std::ofstream(folder / "references" / key.folder() / "clips" / ".other.bless-1.tmp.json") << "{";
+  std::filesystem::create_directories(folder / "references" / ".git" / "x" / "clips");
+  std::ofstream(folder / "references" / ".git" / "x" / "clips" / "y.json") << "{}";
+  std::filesystem::create_directories(folder / "up.part");  // the user's own
+  std::ofstream(folder / "up.part" / "kept") << "x";
+  std::filesystem::create_directories(folder / ".up.bless-1.tmp");  // of a killed upload
+  store.export_to(folder / "up/");
+  CHECK(std::filesystem::exists(folder / "up.part" / "kept"));
+  CHECK(compare_clips({clip}, ReferenceStore(folder / "up"), {}, nullptr).passed());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "up")) {
+    INFO(entry.path().string());
+    CHECK_FALSE(entry.path().filename().string().starts_with('.'));
+  }
+  CHECK_THAT(error_of([&] { store.export_to(folder / "up"); }), Catch::Contains("there already"));
+  CHECK_THAT(error_of([&] { store.export_to(folder / "up/"); }), Catch::Contains("there already"));
+  CHECK(error_of([&] { store.export_to(""); }) != "no error");
+  // One that cannot be made leaves nothing.
+  const size_t before = folder.count();
+  std::filesystem::remove_all(folder / "references" / key.folder() / "versions");
+  CHECK(error_of([&] { store.export_to(folder / "second"); }) != "no error");
+  CHECK(folder.count() == before);
 }
 
 TEST_CASE("comparison: verdicts, thresholds and what is missing") {
@@ -115,6 +234,39 @@ TEST_CASE("comparison: verdicts, thresholds and what is missing") {
   CHECK(summary(comparison).find('\n') == std::string::npos);
   CHECK(report_json(comparison).at("clips").size() == 6);
   CHECK_THROWS_AS(compare_clips(clips, store, {}, [] { return true; }), StoppedEarly);
+}
+
+TEST_CASE("comparison: what cannot be read fails its clip by name, not the others") {
+  const TestFolder folder;
+  const ReferenceStore store(folder / "references");
+  std::vector<ClipFiles> clips;
+  for (const char* id : {"good", "own", "keyless", "changed"}) {
+    clips.push_back(clip_of(folder / "one", id, 100));
+    store.put(key_of(clips.back()), clips.back(), "t");
+  }
+  clips[1].min_ssim = 0.5;
+  clips[2].record.erase("request");
+  const auto verdict = [](const Comparison& comparison, const std::string& id) {
+    for (const ClipComparison& clip : comparison.clips)
+      if (clip.id == id) return str(verdict_word(clip.verdict), ": ", clip.reason);
+    return std::string("none");
+  };
+  Comparison comparison = compare_clips(clips, store, {}, nullptr);
+  CHECK(verdict(comparison, "good") == "passed: ");
+  CHECK_THAT(verdict(comparison, "keyless"), Catch::Contains("unreadable: clip keyless"));
+  CHECK(comparison.clips.size() == 4);
+  const auto model = folder / "references" / "a--b" / "model.json";
+  for (const char* text : {"{", "[]", R"({"min_ssim": "high"})", R"({"min_ssim": 2})"}) {
+    INFO(text);
+    std::ofstream(model, std::ios::trunc) << text;
+    comparison = compare_clips(clips, store, {}, nullptr);
+    CHECK_THAT(verdict(comparison, "good"),
+               Catch::Contains("unreadable: its threshold is not known") && Catch::Contains(model.string()));
+    CHECK(verdict(comparison, "own") == "passed: ");
+    CHECK(report_json(comparison).at("clips").size() == 4);
+  }
+  // A threshold of the command's own needs no other.
+  CHECK(verdict(compare_clips(clips, store, {.forced = 0.9}, nullptr), "good") == "passed: ");
 }
 
 TEST_CASE("history: later lines of a run count, broken ones are left out") {
