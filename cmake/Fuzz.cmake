@@ -18,6 +18,7 @@ add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
   src/jobs/prompts.cpp
   src/jobs/record.cpp
   src/jobs/resolution.cpp
+  src/jobs/video_folder.cpp
   src/planner/cluster.cpp
   src/weights/hub/model_id.cpp)
 target_link_libraries(rushes_fuzzed PUBLIC rushes_flags PkgConfig::yaml_cpp PkgConfig::icu Threads::Threads)
