@@ -10,6 +10,7 @@
 #include "commands/commands.h"
 #include "commands/weights_command.h"
 #include "dist/world.h"
+#include "weights/hub/cached.h"
 #include "weights/hub/pull.h"
 #include "weights/hub/pull_progress.h"
 
@@ -17,19 +18,39 @@ namespace rushes {
 namespace {
 
 const std::vector<std::string> kActions = {"pull", "verify", "list"};
+constexpr size_t kMostTroubles = 5;  // told of one commit
+
+/// "whole: 13 files, 1.2 GB", or what lacks and what to do, in lines.
+std::string state_text(const hub::CachedCommit& row) {
+  const std::string pull_it = "'rushes weights pull " + row.text() + "'";
+  const std::string next = "\n      ";
+  if (row.commit.empty())
+    return row.bytes == 0 ? "nothing is there yet: " + pull_it + " fetches it"
+                          : str("no commit is there, only ", hub::bytes_text(row.bytes),
+                                " of contents: ", pull_it, " goes on with them");
+  if (!row.listed)
+    return "it is not known whether it is whole: the list of its files is not here" + next + pull_it +
+           " fetches the list, and what is missing";
+  if (!row.refusal.empty()) return "it cannot be used: " + row.refusal;
+  if (row.whole()) return str("whole: ", row.files, " files, ", hub::bytes_text(row.bytes));
+  std::string text =
+      str("not whole: ", row.there, " of ", row.all_known ? "" : "at least ", row.files, " files are there, ",
+          hub::bytes_text(row.bytes), " of ", hub::bytes_text(row.all_bytes));
+  const size_t most = std::min(row.troubles.size(), kMostTroubles);
+  for (size_t i = 0; i < most; ++i)
+    text += next + row.troubles[i];
+  if (most < row.troubles.size()) text += next + str("and ", row.troubles.size() - most, " more");
+  return text + next + pull_it + " fetches what is missing or damaged";
+}
 
 void print_cached(const hub::Settings& settings, std::ostream& out) {
   const std::vector<hub::CachedCommit> list = hub::list_cached(settings);
   out << settings.cache.string() << (list.empty() ? ": no models" : "") << "\n";
   for (const hub::CachedCommit& row : list) {
-    out << "  " << row.model.name << "@" << row.commit;
-    if (row.model.revision != row.commit) out << " (" << row.model.revision << ")";
-    if (row.files.empty()) {
-      out << "  its list of files is not here; 'rushes weights pull' fetches it\n";
-      continue;
-    }
-    out << "  " << row.files.size() << " files, " << hub::bytes_text(row.bytes)
-        << (row.whole ? "" : ", not whole: 'rushes weights pull' goes on") << "\n";
+    out << "  " << row.name;
+    if (!row.commit.empty())
+      out << "@" << row.commit << (row.revisions.empty() ? "" : " (" + join(row.revisions, ", ") + ")");
+    out << "  " << state_text(row) << "\n";
   }
 }
 

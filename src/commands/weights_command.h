@@ -1,5 +1,5 @@
 #pragma once
-// rushes weights: models of the Hugging Face Hub on this machine (see weights/hub/pull.h).
+// rushes weights: models of the Hugging Face Hub on this machine (see weights/hub/pull.h and cached.h).
 
 namespace rushes {
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 #include <cstring>
 #include <functional>
 #include <new>
+#include <random>
+#include <sstream>
 #include <vector>
 
 #include "base/error.h"
@@ -116,6 +119,7 @@ struct Slot {
 }  // namespace
 
 struct NodeMemory::Header {
+  uint64_t token;              // drawn by who made it: no other memory has it
   pthread_mutex_t mutex;       // of the slots' names
   std::atomic<uint64_t> next;  // where the next chunk begins
   Slot slots[kShelves];
@@ -284,6 +288,8 @@ std::unique_ptr<NodeMemory> NodeMemory::create(std::string& trouble) {
     return nullptr;
   }
   auto* const made = new (header) Header();
+  std::random_device random;
+  made->token = uint64_t{random()} << 32 | random();
   make_mutex(made->mutex);
   for (Slot& slot : made->slots)
     make_mutex(slot.mutex);
@@ -291,28 +297,55 @@ std::unique_ptr<NodeMemory> NodeMemory::create(std::string& trouble) {
   return std::unique_ptr<NodeMemory>(new NodeMemory(fd, made));
 }
 
-std::unique_ptr<NodeMemory> NodeMemory::open(const std::string& path, std::string& trouble) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  void* const header =
-      fd < 0 ? MAP_FAILED : ::mmap(nullptr, sizeof(Header), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (header == MAP_FAILED) {
-    trouble = str(path, ": ", std::strerror(errno));
-    if (fd >= 0) ::close(fd);
+std::string NodeMemory::address() const {
+  struct stat info {};
+  RUSHES_CHECK(::fstat(fd_, &info) == 0, "fstat: ", std::strerror(errno));
+  return str("/proc/", ::getpid(), "/fd/", fd_, " ", info.st_dev, " ", info.st_ino, " ", header_->token);
+}
+
+std::unique_ptr<NodeMemory> NodeMemory::open(const std::string& address, std::string& trouble) {
+  std::istringstream words(address);
+  std::string path;
+  uint64_t device = 0, inode = 0, token = 0;
+  words >> path >> device >> inode >> token;
+  const auto refuse = [&](const std::string& why) {
+    log_debug("the node's memory at ", address, " is not used: ", why);
+    trouble = str(path, ": ", why);
     return nullptr;
+  };
+  const std::string other = "it is another file, as in another PID name space";
+  struct stat info {};
+  const auto is_it = [&] {
+    return info.st_dev == device && info.st_ino == inode && info.st_size == static_cast<off_t>(kReach);
+  };
+  // Looked at first: to open somebody's device or pipe may do something.
+  if (::stat(path.c_str(), &info) != 0) return refuse(std::strerror(errno));
+  if (!is_it()) return refuse(other);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return refuse(std::strerror(errno));
+  const bool same = ::fstat(fd, &info) == 0 && is_it();
+  void* const header =
+      same ? ::mmap(nullptr, sizeof(Header), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  if (header == MAP_FAILED) {
+    const std::string why = same ? std::strerror(errno) : other;
+    ::close(fd);
+    return refuse(why);
   }
-  return std::unique_ptr<NodeMemory>(new NodeMemory(fd, static_cast<Header*>(header)));
+  std::unique_ptr<NodeMemory> memory(new NodeMemory(fd, static_cast<Header*>(header)));
+  if (memory->header_->token != token) return refuse(other);
+  return memory;
 }
 
 std::unique_ptr<NodeMemory> NodeMemory::make(const Comm& node) {
   if (node.alone()) return nullptr;
-  std::string path, trouble;
+  std::string address, trouble;
   std::unique_ptr<NodeMemory> memory;
   if (node.rank() == 0) {
     memory = create(trouble);
-    if (memory) path = str("/proc/", ::getpid(), "/fd/", memory->fd_);
+    if (memory) address = memory->address();
   }
-  path = node.broadcast(path, 0);
-  if (node.rank() != 0 && !path.empty()) memory = open(path, trouble);
+  address = node.broadcast(address, 0);
+  if (node.rank() != 0 && !address.empty()) memory = open(address, trouble);
   // Also: the first keeps its own open until all have theirs.
   const std::vector<int64_t> have = node.all_gather(memory ? 1 : 0);
   if (!trouble.empty()) {

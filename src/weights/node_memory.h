@@ -52,12 +52,17 @@ class NodeMemory {
   NodeMemory(const NodeMemory&) = delete;
   NodeMemory& operator=(const NodeMemory&) = delete;
 
+  /// What another process of the node opens it by: a path and what is found there.
+  std::string address() const;
+  /// nullptr, with `trouble`, where the memory of that address can't be had here: in another PID name space
+  /// its path is another process's file.
+  static std::unique_ptr<NodeMemory> open(const std::string& address, std::string& trouble);
+
  private:
   friend class Shelf;
   struct Header;
   NodeMemory(int fd, Header* header) : fd_(fd), header_(header) {}
   static std::unique_ptr<NodeMemory> create(std::string& trouble);
-  static std::unique_ptr<NodeMemory> open(const std::string& path, std::string& trouble);
 
   int fd_;
   Header* header_;

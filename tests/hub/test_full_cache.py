@@ -1,27 +1,11 @@
 #!/usr/bin/env python3
 """A cache on a file system that is too small or fills up. Skipped where none can be mounted."""
-import subprocess
 import sys
 
-from e2e.support import Skip, expect, main
-from hub.support import HubServer, Repo, pipeline_files, pull, rushes, sha256, start
+from e2e.support import expect, main
+from hub.support import Disk, HubServer, Repo, pipeline_files, pull, rushes, sha256, start
 
 NAME = "org/small-model"
-
-
-class Disk:
-    def __init__(self, path, size):
-        self.path = path
-        path.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "rushes", str(path)], capture_output=True, text=True)
-        if mounted.returncode != 0:
-            raise Skip(f"no small file system can be mounted here ({mounted.stderr.strip()})")
-
-    def __enter__(self):
-        return self.path
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", "-l", str(self.path)], check=False)
 
 
 def case_too_small_is_known_before(folder, _):

@@ -52,7 +52,7 @@ def case_only_what_a_pipeline_needs(folder, _):
         pull(NAME, hub, folder / "cache", HF_HUB_OFFLINE="1")
         expect(not hub.requests, "offline asks")
     text = rushes("weights", "list", hub=hub, cache=folder / "cache")
-    expect(f"{NAME}@{COMMIT} (main)" in text and "13 files" in text and "not whole" not in text, text)
+    expect(f"{NAME}@{COMMIT} (main)" in text and "whole: 13 files" in text and "not whole" not in text, text)
 
 
 def case_revisions_share_contents(folder, _):
@@ -164,6 +164,26 @@ def case_no_headway_is_not_waited_for(folder, _):
         finally:
             holder.kill()
             holder.communicate()
+
+
+def case_who_waits_for_the_server_is_waited_for(folder, _):
+    """The one that downloads is asked to wait for longer than the others' patience: its lock shows that it goes on."""
+    files = pipeline_files()
+    for name, match in {"the list": "/tree/", "a file": sha256(files[BIG])}.items():
+        cache = folder / name
+        with HubServer({NAME: Repo(files)}) as hub:
+            hub.faults = [Fault(match, 429, headers={"Retry-After": "8"})]
+            first = start("weights", "pull", NAME, hub=hub, cache=cache)
+            while not any(match in r.path for r in hub.requests):
+                expect(first.poll() is None, f"{name}: it ended")
+                time.sleep(0.01)
+            time.sleep(0.5)
+            begin = time.monotonic()
+            pull(NAME, hub, cache, RUSHES_HUB_WAIT="3")
+            waited = time.monotonic() - begin
+            text, _ = first.communicate(timeout=60)
+            expect(first.returncode == 0 and waited > 5, f"{name}: {waited} s: {text}")
+            expect(len(hub.bodies()) == len(set(hub.bodies())) == len(NEEDED), f"{name}: fetched {sorted(hub.bodies())}")
 
 
 def case_verify_reads_every_byte(folder, _):

@@ -55,6 +55,31 @@ def case_a_file_is_gone(folder, _):
         expect("'vae/config.json' of org/small-model is not there" in text, text)
 
 
+def case_the_store_refuses(folder, _):
+    """What the Hub allowed and its store did not: one new link is asked for, then the store is named and not the Hub."""
+    files = pipeline_files()
+    big = sha256(files[BIG])
+    for status in (401, 403, 404):
+        with HubServer({NAME: Repo(files)}) as hub:
+            hub.faults = [Fault(big, status, 100)]
+            text = pull(NAME, hub, folder / str(status), code=2)
+            host = hub.storage.split("//")[1]
+            line = [line for line in text.splitlines() if line.startswith("error: ")]
+            expect(len(line) == 1 and f"the file store {host}" in line[0] and f"answered {status}" in line[0], text)
+            expect(BIG in line[0] and "the Hub itself had allowed it" in line[0], text)
+            for wrong in ("gated", "no model", "check the name", "HF_TOKEN", "does not allow", "signature"):
+                expect(wrong not in text, f"{status}: the Hub is blamed ({wrong}): {text}")
+            links = [r for r in hub.requests if r.origin == "hub" and r.path.endswith(BIG)]
+            asked = [r for r in hub.requests if r.origin == "storage" and big in r.path]
+            expect(len(links) == 2 and len(asked) == 2, f"{status}: {len(links)} links, {len(asked)} times at the store")
+
+
+def case_asked_to_come_back_tomorrow(folder, _):
+    with HubServer({NAME: Repo(pipeline_files())}) as hub:
+        hub.faults = [Fault("revision", 429, headers={"Retry-After": "86400"})]
+        refused(NAME, hub, folder / "cache", "answered 429", "to be asked again in 86400 s")
+
+
 def case_names_of_models(folder, _):
     for name, word in {"noslash": "org/name", "a/b/c": "org/name", "../x": "org/name", "a/..": "org/name", "a/b--c": "--",
                        "a/b@": "revision", "a/b@../../x": "revision", "a/b@/etc": "revision", "-a/b": "org/name"}.items():

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "base/timer.h"
 #include "weights/model_dir.h"
 #include "weights/words.h"
 
@@ -15,7 +16,8 @@ constexpr size_t kMostPages = 1000;
 constexpr size_t kMostFiles = 1000000;
 constexpr int kMostTries = 6;
 constexpr int kMostUnknown = 3;  // times that a host's name was not known: more is no accident
-constexpr double kFirstWait = 0.5, kLongestWait = 30, kLongestAsked = 600;
+constexpr double kFirstWait = 0.5, kLongestWait = 30, kLongestAsked = 600, kBeat = 1;
+constexpr int kMostRefusedLinks = 2;  // one after the other: an expired link, and not a new one
 const std::string kUsualEndpoint = "https://huggingface.co";
 
 /// The next page's address of a Link header (RFC 8288), or "".
@@ -65,6 +67,17 @@ void add_page(const nlohmann::json& page, Tree& tree) {
   }
 }
 
+/// ", to be asked again in 60 s", or "".
+std::string wait_text(const Reply& reply) {
+  const double seconds = reply.retry_after();
+  return seconds > 0 ? str(", to be asked again in ", seconds, " s") : std::string();
+}
+
+/// From where the Hub redirected to, and not another Hub's own answer (a mirror's redirect).
+bool is_of_store(const Reply& reply) {
+  return !reply.from_hub && reply.header("x-error-code").empty();
+}
+
 }  // namespace
 
 bool Retries::wait(double asked, const std::string& why) {
@@ -77,24 +90,53 @@ bool Retries::wait(double asked, const std::string& why) {
     log_info("Hub: ", why, "; asking again in ", static_cast<int>(seconds), " s");
   else
     log_debug("Hub: ", why, "; asking again in ", seconds, " s");
-  cancel_.sleep(seconds);
+  for (const Timer waited; waited.seconds() < seconds;) {
+    if (heartbeat_) heartbeat_();
+    cancel_.sleep(std::min(kBeat, seconds - waited.seconds()));
+  }
   return true;
 }
 
-Api::Api(const Settings& settings, ModelId model, Cancel cancel)
-    : settings_(settings), model_(std::move(model)), cancel_(cancel), http_(settings, cancel) {}
+Api::Api(const Settings& settings, ModelId model, Cancel cancel, Heartbeat heartbeat)
+    : settings_(settings),
+      model_(std::move(model)),
+      cancel_(cancel),
+      heartbeat_(std::move(heartbeat)),
+      http_(settings, cancel) {}
 
 bool Api::may_pass(const Reply& reply) {
-  return reply.status == 408 || reply.status == 429 || reply.status >= 500 ||
-         (!reply.from_hub && reply.status >= 400 && reply.status != 416);
+  return reply.status == 408 || reply.status == 429 || reply.status >= 500 || is_refused_link(reply);
+}
+
+bool Api::is_refused_link(const Reply& reply) {
+  const bool refused = reply.status >= 400 && reply.status < 500 && reply.status != 408 &&
+                       reply.status != 416 && reply.status != 429;
+  return refused && is_of_store(reply);
+}
+
+/// Of the file store (a bucket, a CDN) that the Hub's links lead to; it knows nothing of models and accounts.
+UserError Api::store_refusal(const Reply& reply, const std::string& what) const {
+  const std::string answer = str("cannot fetch ", what, ": the file store ", reply.host, ", to which ",
+                                 settings_.endpoint, " redirects, answered ", reply.status, wait_text(reply));
+  if (!is_refused_link(reply)) return UserError(answer);
+  return UserError(
+      str(answer,
+          ", though the Hub itself had allowed it and gave a link: try again later, and see that "
+          "no proxy or firewall keeps ",
+          reply.host, " away"));
 }
 
 UserError Api::refusal(const Reply& reply, const std::string& what) const {
   const std::string code = reply.header("x-error-code");
   const std::string said = reply.header("x-error-message");
-  const std::string answer = str(" (", settings_.endpoint, " answered ", reply.status,
-                                 said.empty() ? std::string() : ": " + hide_secrets(quote_name(said)), ")");
+  if (is_of_store(reply)) return store_refusal(reply, what);
   const bool token = !settings_.token.empty();
+  std::string who = settings_.endpoint;
+  if (!reply.from_hub)
+    who = str(reply.host, ", to which ", settings_.endpoint, " redirects",
+              token ? " and no token is sent (HF_ENDPOINT may name it)," : ",");
+  const std::string answer = str(" (", who, " answered ", reply.status, wait_text(reply),
+                                 said.empty() ? std::string() : ": " + hide_secrets(quote_name(said)), ")");
   const std::string page = settings_.endpoint + "/" + model_.name;
   if (code == "RevisionNotFound")
     return UserError(str("model ", model_.name, " has no revision '", model_.revision, "'", answer,
@@ -122,8 +164,8 @@ UserError Api::refusal(const Reply& reply, const std::string& what) const {
 
 /// One page, tried again while that may help. `next`: the page after it, or "".
 nlohmann::json Api::get_json(std::string url, const std::string& what, std::string& next) {
-  Retries retries(cancel_);
-  int unknown = 0;
+  Retries retries(cancel_, heartbeat_);
+  int unknown = 0, refused_links = 0;
   while (true) {
     std::string why;
     double asked = 0;
@@ -140,6 +182,7 @@ nlohmann::json Api::get_json(std::string url, const std::string& what, std::stri
       if (!may_pass(reply)) throw refusal(reply, what);
       why = refusal(reply, what).what();
       asked = reply.retry_after();
+      if (is_refused_link(reply) && ++refused_links >= kMostRefusedLinks) throw Unreachable(why);
     } catch (const TransferError& error) {
       why = str("cannot fetch ", what, ": ", error.what());
       if (error.kind() == TransferError::Kind::answer) throw UserError(why);

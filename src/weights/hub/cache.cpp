@@ -1,5 +1,6 @@
 #include "weights/hub/cache.h"
 
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -45,9 +46,13 @@ std::string own_mark() {
 void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error)
-    fail("cannot make ", folder.string(), ": ", error.message(),
-         "; models from the Hub are kept there: set HF_HUB_CACHE to a folder that can be written");
+  if (!error) return;
+  const std::string words =
+      str("cannot make ", folder.string(), ": ", error.message(),
+          "; models from the Hub are kept there: set HF_HUB_CACHE to a folder that can be written");
+  const int why = error.value();
+  if (why == EROFS || why == EACCES || why == EPERM) throw Unwritable(words);
+  throw UserError(words);
 }
 
 /// In huggingface_hub's own form, format 1.
@@ -91,6 +96,21 @@ uint64_t bytes_in(const fs::path& folder) {
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const uint64_t size = at->file_size(ignored);
     sum += ignored ? 1 : size + 1;
+  }
+  return sum;
+}
+
+/// Changes whenever the holder of a commit's lock shows that it goes on. Not the locks of blobs: other
+/// programs change those while they wait for them.
+uint64_t beats_in(const fs::path& locks, const fs::path& snapshots) {
+  uint64_t sum = 0;
+  std::error_code error;
+  for (fs::directory_iterator at(snapshots, error), end; !error && at != end; at.increment(error)) {
+    struct stat info {};
+    const fs::path lock = locks / (at->path().filename().string() + ".lock");
+    if (::stat(lock.c_str(), &info) == 0)
+      sum += static_cast<uint64_t>(info.st_mtim.tv_sec) * 1000000000 +
+             static_cast<uint64_t>(info.st_mtim.tv_nsec);
   }
   return sum;
 }
@@ -176,12 +196,22 @@ bool Cache::has_blob(const TreeFile& file) const {
   return fs::is_regular_file(path, error) && fs::file_size(path, error) == file.size;
 }
 
-bool Cache::in_place(const std::string& commit, const std::string& path, const TreeFile& file) const {
+std::string Cache::trouble(const std::string& commit, const std::string& path, const TreeFile& file) const {
   const fs::path at = place(commit, path);
   std::error_code error;
-  if (!fs::is_regular_file(at, error) || fs::file_size(at, error) != file.size) return false;
-  if (!fs::is_symlink(fs::symlink_status(at, error))) return true;
-  return fs::read_symlink(at, error).filename() == file.etag();
+  const fs::file_status itself = fs::symlink_status(at, error);
+  if (itself.type() == fs::file_type::not_found) return "is missing";
+  const fs::file_status content = fs::status(at, error);
+  if (content.type() == fs::file_type::not_found) return "is a link to nothing";
+  if (content.type() == fs::file_type::none) return "cannot be read: " + error.message();
+  if (!fs::is_regular_file(content)) return "is no file";
+  const uint64_t size = fs::file_size(at, error);
+  if (error) return "cannot be read: " + error.message();
+  if (size != file.size)
+    return str("has ", size, size < file.size ? " of " : " bytes and not ", file.size, " bytes");
+  if (fs::is_symlink(itself) && fs::read_symlink(at, error).filename() != file.etag())
+    return "is a link to something else than the Hub lists";
+  return {};
 }
 
 void Cache::link(const std::string& commit, const std::string& path, const TreeFile& file) const {
@@ -192,11 +222,19 @@ void Cache::link(const std::string& commit, const std::string& path, const TreeF
   target = target / "blobs" / file.etag();
   make_folder(at.parent_path());
   if (::symlink(target.c_str(), at.c_str()) == 0) return;
-  // A link into nothing or to an older blob goes; what is no link is not ours to remove.
+  const int why = errno;
   std::error_code error;
-  const bool old = errno == EEXIST && fs::is_symlink(fs::symlink_status(at, error)) &&
-                   ::unlink(at.c_str()) == 0 && ::symlink(target.c_str(), at.c_str()) == 0;
-  if (!old) fail("cannot make the link ", at.string(), ": ", std::strerror(errno));
+  const fs::file_status there = fs::symlink_status(at, error);
+  if (fs::is_symlink(there) && fs::read_symlink(at, error) == target) return;
+  // A link to an older blob goes, and a file that a crash left empty; what else is no link is not ours to
+  // remove.
+  const bool ours = fs::is_symlink(there) || (fs::is_regular_file(there) && fs::file_size(at, error) == 0);
+  if (why == EEXIST && !ours)
+    fail(at.string(),
+         " is not what the Hub has, and no link of the cache's: remove it, and the next start links the "
+         "right file there");
+  if (why != EEXIST || ::unlink(at.c_str()) != 0 || ::symlink(target.c_str(), at.c_str()) != 0)
+    fail("cannot make the link ", at.string(), ": ", std::strerror(errno));
 }
 
 void Cache::make_folders(const std::string& commit) const {
@@ -205,12 +243,17 @@ void Cache::make_folders(const std::string& commit) const {
   make_folder(locks_);
   const fs::path tag = settings_.cache / "CACHEDIR.TAG";
   std::error_code error;
-  if (!fs::exists(fs::symlink_status(tag, error))) write_file_atomic(tag, kCacheTag, own_mark());
+  if (fs::exists(fs::symlink_status(tag, error))) return;
+  try {
+    write_file_atomic(tag, kCacheTag, own_mark());
+  } catch (const UserError& wrong) {  // in another's cache; models are read and fetched without it
+    log_debug(wrong.what());
+  }
 }
 
 FileLock Cache::lock(const std::string& name, const Cancel& cancel) const {
   return {locks_ / (name + ".lock"), settings_.wait_seconds, cancel,
-          [this] { return bytes_in(folder_ / "blobs"); }};
+          [this] { return bytes_in(folder_ / "blobs") + beats_in(locks_, folder_ / "snapshots"); }};
 }
 
 uint64_t Cache::free_bytes() const {

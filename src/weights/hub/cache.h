@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "weights/hub/http.h"
 #include "weights/hub/model_id.h"
 
@@ -32,11 +33,17 @@ struct TreeFile {
 };
 using Tree = std::map<std::string, TreeFile>;  // by path
 
+/// The cache cannot be written here (a read-only file system, another's folder); what is there may be read.
+class Unwritable : public UserError {
+ public:
+  using UserError::UserError;
+};
+
 /// An exclusive flock on a file that is made if need be and stays, as Python's filelock has it.
 class FileLock {
  public:
   /// Waits up to `wait_seconds` after the last change of `headway` (asked once a second). Throws UserError at
-  /// the end of its patience, StoppedEarly.
+  /// the end of its patience, Unwritable, StoppedEarly.
   FileLock(const std::filesystem::path& path, double wait_seconds, const Cancel& cancel,
            const std::function<uint64_t()>& headway);
   ~FileLock();
@@ -44,6 +51,8 @@ class FileLock {
   FileLock& operator=(const FileLock&) = delete;
   /// False where the file system has no flock: then nobody is kept out.
   bool held() const { return held_; }
+  /// Changes the file's time: a sign to those who wait for it.
+  void touch() const;
 
  private:
   bool try_lock(const std::filesystem::path& path);
@@ -71,12 +80,16 @@ class Cache {
   void write_tree(const std::string& commit, const Tree& tree) const;
 
   /// Is the file there in its right size, by a link to its blob or (made by other programs) itself?
-  bool in_place(const std::string& commit, const std::string& path, const TreeFile& file) const;
+  bool in_place(const std::string& commit, const std::string& path, const TreeFile& file) const {
+    return trouble(commit, path, file).empty();
+  }
+  /// Why it is not in place, as what a file's name goes before: "is missing", "has 0 of 5 bytes"; else "".
+  std::string trouble(const std::string& commit, const std::string& path, const TreeFile& file) const;
   bool has_blob(const TreeFile& file) const;
   /// Links the file to its blob, which is there; the blob's lock is held.
   void link(const std::string& commit, const std::string& path, const TreeFile& file) const;
 
-  /// Makes the folders of a commit. Throws UserError that says what to do where that cannot be.
+  /// Makes the folders of a commit. Throws Unwritable or another UserError, which say what to do.
   void make_folders(const std::string& commit) const;
   /// The lock of a blob, or of a commit as a whole (huggingface_hub has none of those).
   FileLock lock(const std::string& name, const Cancel& cancel) const;

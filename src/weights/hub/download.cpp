@@ -5,6 +5,7 @@
 #include <charconv>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -39,7 +40,7 @@ class Worker {
   Worker(const DownloadContext& context, Cancel cancel)
       : context_(context),
         cancel_(cancel),
-        api_(context.settings, context.model, cancel),
+        api_(context.settings, context.model, cancel, context.heartbeat),
         http_(context.settings, cancel) {}
 
   void fetch(const Wanted& wanted);
@@ -120,8 +121,8 @@ void Worker::request(const Wanted& wanted, PartialFile& partial, Reply& reply) {
 
 /// Asks until all bytes are there, as long as that makes headway or may soon.
 void Worker::collect(const Wanted& wanted, PartialFile& partial) {
-  Retries retries(cancel_);
-  bool restarted = false;
+  Retries retries(cancel_, context_.heartbeat);
+  bool restarted = false, link_refused = false;
   while (!partial.whole()) {
     const uint64_t before = partial.have();
     std::string why;
@@ -134,7 +135,10 @@ void Worker::collect(const Wanted& wanted, PartialFile& partial) {
         why = str(name(wanted), ": the answer ended after ", partial.have(), " of ", wanted.file.size,
                   " bytes");
       } else {
-        if (!Api::may_pass(reply)) throw api_.refusal(reply, name(wanted));
+        // Each request asks the Hub for a new link.
+        const bool refused = Api::is_refused_link(reply);
+        if (!Api::may_pass(reply) || (refused && link_refused)) throw api_.refusal(reply, name(wanted));
+        link_refused = link_refused || refused;
         why = api_.refusal(reply, name(wanted)).what();
         asked = reply.retry_after();
       }
@@ -149,7 +153,10 @@ void Worker::collect(const Wanted& wanted, PartialFile& partial) {
       if (restarted) fail(why, "; does a proxy change them?");
       restarted = true;
     }
-    if (partial.have() > before) retries.restart();
+    if (partial.have() > before) {
+      retries.restart();
+      link_refused = false;
+    }
     if (!retries.wait(asked, why)) throw Unreachable(why);
   }
 }
@@ -183,8 +190,14 @@ void download(const DownloadContext& context, std::vector<Wanted> files) {
     }
   };
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < std::min(kAtOnce, files.size()); ++i)
-    threads.emplace_back(work);
+  threads.reserve(kAtOnce);
+  try {
+    for (size_t i = 0; i < std::min(kAtOnce, files.size()); ++i)
+      threads.emplace_back(work);
+  } catch (const std::system_error& error) {  // where threads are few (ulimit -u), fewer must do
+    log_debug("Hub: ", threads.size(), " connections: ", error.what());
+    if (threads.empty()) work();
+  }
   for (std::thread& thread : threads)
     thread.join();
   Cancel{context.stop, nullptr}.check();

@@ -23,6 +23,7 @@ struct DownloadContext {
   const ModelId& model;
   const std::string& commit;
   PullProgress& progress;
+  const Heartbeat heartbeat;
   const StopToken* stop = nullptr;
 };
 

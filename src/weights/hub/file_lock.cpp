@@ -20,8 +20,17 @@ constexpr double kPoll = 0.05;
 
 /// False where somebody else holds it.
 bool FileLock::try_lock(const std::filesystem::path& path) {
-  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0664);
-  if (fd_ < 0) fail("cannot make the lock ", path.string(), ": ", std::strerror(errno));
+  constexpr int kHow = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | kHow, 0664);
+  // In a cache of several users the file may be another's; flock asks for no right to write.
+  if (fd_ < 0 && errno == EACCES && (fd_ = ::open(path.c_str(), O_RDONLY | kHow)) < 0) errno = EACCES;
+  if (fd_ < 0) {
+    const int why = errno;
+    const std::string words = str("cannot make the lock ", path.string(), ": ", std::strerror(why),
+                                  "; set HF_HUB_CACHE to a folder that can be written");
+    if (why == EROFS || why == EACCES || why == EPERM) throw Unwritable(words);
+    throw UserError(words);
+  }
   if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) {
     // Whoever cleans the cache may have removed the file in between: then the lock is of a file without a
     // name.
@@ -58,6 +67,10 @@ FileLock::FileLock(const std::filesystem::path& path, double wait_seconds, const
       fail("another process has been fetching this model without headway for ", wait_seconds, " s (it holds ",
            path.string(), "): end it, or wait longer with RUSHES_HUB_WAIT");
   }
+}
+
+void FileLock::touch() const {
+  if (fd_ >= 0 && ::futimens(fd_, nullptr) != 0) log_debug("cannot touch a lock: ", std::strerror(errno));
 }
 
 FileLock::~FileLock() {

@@ -51,6 +51,16 @@ std::string origin_of(const Url& url) {
          url_part(url, CURLUPART_PORT);
 }
 
+/// "huggingface.co", "127.0.0.1:8080": for messages.
+std::string host_of(const std::string& address) {
+  const Url url = parse_url(address);
+  char* port = nullptr;
+  std::string host = url_part(url, CURLUPART_HOST);
+  if (curl_url_get(url.get(), CURLUPART_PORT, &port, 0) == CURLUE_OK) host += str(":", port);
+  curl_free(port);
+  return host;
+}
+
 bool is_redirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -245,6 +255,7 @@ Reply HttpClient::get(const std::string& url, uint64_t from, const Sink& sink) {
     if (code != CURLE_OK) throw transfer_error(code, at, handle_->error);
     if (!is_redirect(transfer.reply.status)) {
       transfer.reply.from_hub = is_hub(at);
+      transfer.reply.host = host_of(at);
       return std::move(transfer.reply);
     }
     at = redirect_target(at, transfer.reply.header("location"));

@@ -33,6 +33,7 @@ struct Reply {
   long status = 0;
   std::map<std::string, std::string> headers;  // names in lower case
   bool from_hub = true;                        // and not from where it redirected to
+  std::string host;                            // that answered: "name" or "name:port"
   std::string body;                            // of a reply that is no 200 or 206: its first 64 KiB
 
   std::string header(const std::string& name) const;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/hub/content_hash.h"
 #include "weights/model_dir.h"
 #include "weights/model_files.h"
 #include "weights/words.h"
@@ -17,9 +18,11 @@ constexpr uint64_t kMostIndexBytes = uint64_t{16} << 20;
 const std::string kIndexFile = "model_index.json";
 const std::string kIndexEnd = ".index.json";
 
-bool is_in_place(const fs::path& file) {
+/// Of its size too: a crash or a full disk leaves empty files.
+bool is_in_place(const Tree& tree, const fs::path& snapshot, const std::string& path) {
   std::error_code error;
-  return fs::is_regular_file(file, error);
+  const fs::path file = snapshot / path;
+  return fs::is_regular_file(file, error) && fs::file_size(file, error) == tree.at(path).size;
 }
 
 /// The keys of the components that model_index.json lists.
@@ -50,7 +53,7 @@ void add_weights(const Tree& tree, const fs::path& snapshot, const std::string& 
     }
     if (tree.count(index) == 0) continue;
     needed.push_back(index);
-    if (!is_in_place(snapshot / index)) return;
+    if (!is_in_place(tree, snapshot, index)) return;
     for (const std::string& shard : shards_of_index(snapshot / index, snapshot))
       needed.push_back(key + "/" + shard);
     return;
@@ -76,7 +79,7 @@ std::vector<std::string> needed_files(const Tree& tree, const fs::path& snapshot
   if (tree.count(kIndexFile) == 0)
     fail(name, " has no ", kIndexFile,
          ": it is no pipeline in the Diffusers layout; look for a repository whose name ends in -Diffusers");
-  if (!is_in_place(snapshot / kIndexFile)) return needed;
+  if (!is_in_place(tree, snapshot, kIndexFile)) return needed;
   Problems problems;
   for (const std::string& key : component_keys(snapshot, name)) {
     const size_t before = needed.size();
@@ -107,6 +110,20 @@ std::vector<std::string> needed_files(const Tree& tree, const fs::path& snapshot
   }
   problems.throw_if_any();
   return needed;
+}
+
+bool is_index_file(const std::string& path) {
+  return path == kIndexFile || path.ends_with(kIndexEnd);
+}
+
+std::vector<std::string> damaged_indices(const Cache& cache, const Tree& tree, const std::string& commit) {
+  std::vector<std::string> damaged;
+  for (const auto& [path, file] : tree) {
+    const bool here = is_index_file(path) && cache.in_place(commit, path, file);
+    if (here && hash_of_file(cache.snapshot(commit) / path, file.etag(), file.size) != file.etag())
+      damaged.push_back(path);
+  }
+  return damaged;
 }
 
 }  // namespace rushes::hub

@@ -18,4 +18,9 @@ namespace rushes::hub {
 std::vector<std::string> needed_files(const Tree& tree, const std::filesystem::path& snapshot,
                                       const std::string& name);
 
+/// Does the file name others that are needed: model_index.json, or the index of shards?
+bool is_index_file(const std::string& path);
+/// Index files in place whose bytes are not what the Hub lists.
+std::vector<std::string> damaged_indices(const Cache& cache, const Tree& tree, const std::string& commit);
+
 }  // namespace rushes::hub

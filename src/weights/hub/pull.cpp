@@ -7,11 +7,9 @@
 #include "base/log.h"
 #include "weights/hub/api.h"
 #include "weights/hub/cache.h"
-#include "weights/hub/content_hash.h"
 #include "weights/hub/download.h"
 #include "weights/hub/needed_files.h"
 #include "weights/hub/pull_progress.h"
-#include "weights/words.h"
 
 namespace rushes::hub {
 namespace {
@@ -43,11 +41,15 @@ class Puller {
  private:
   std::string find_commit();
   bool is_whole(const std::string& commit) const;
-  bool may_be_whole(const std::string& commit) const;
-  void fetch(const std::string& commit);
+  std::vector<std::string> troubles(const std::string& commit) const;
+  bool remove_damaged(const std::string& commit) const;
+  void remove_damaged_blobs(const std::string& commit, const Tree& tree) const;
+  void complete(const std::string& commit);
+  void fetch(const std::string& commit, const FileLock& lock);
+  void read_only(const std::string& commit, const Unwritable& why) const;
   void check_space(const std::vector<Wanted>& missing) const;
   void note_ref(const std::string& commit) const;
-  [[noreturn]] void fail_offline(const std::string& why) const;
+  [[noreturn]] void fail_offline(const std::vector<std::string>& troubles) const;
 
   const ModelId& model_;
   const Settings& settings_;
@@ -56,10 +58,15 @@ class Puller {
   const Cancel cancel_;
 };
 
-void Puller::fail_offline(const std::string& why) const {
-  fail("model ", model_.text(), " is not wholly in the cache ", settings_.cache.string(), ", and ", why,
-       ": fetch it where there is a network, with 'rushes weights pull ", model_.text(),
-       "' and this HF_HUB_CACHE, or copy ", cache_.folder().filename().string(), " there");
+void Puller::fail_offline(const std::vector<std::string>& troubles) const {
+  const std::string what = troubles.empty() ? std::string()
+                           : troubles.size() == 1
+                               ? str(" (", troubles[0], ")")
+                               : str(" (", troubles[0], ", and ", troubles.size() - 1, " more)");
+  fail("model ", model_.text(), " is not wholly in the cache ", settings_.cache.string(), what,
+       ", and HF_HUB_OFFLINE forbids to ask the Hub: fetch it where there is a network, with 'rushes weights "
+       "pull ",
+       model_.text(), "' and this HF_HUB_CACHE, or copy ", cache_.folder().filename().string(), " there");
 }
 
 /// Everything that the commit's list of files says is needed.
@@ -68,12 +75,32 @@ bool Puller::is_whole(const std::string& commit) const {
   return tree && missing_files(cache_, *tree, commit, model_.name).empty();
 }
 
-/// Without a list of files (older programs write none) the folder must do as it is; what lacks is said when
-/// the model is opened.
-bool Puller::may_be_whole(const std::string& commit) const {
+/// What keeps the commit from being used as it lies here, file by file. Without a list of files (older
+/// programs write none) the folder must do as it is; what else lacks is said when the model is opened.
+std::vector<std::string> Puller::troubles(const std::string& commit) const {
+  std::vector<std::string> found;
+  if (const auto tree = cache_.read_tree(commit)) {
+    try {
+      for (const Wanted& wanted : missing_files(cache_, *tree, commit, model_.name))
+        found.push_back(wanted.path + " " + cache_.trouble(commit, wanted.path, wanted.file));
+    } catch (const UserError&) {
+      for (const std::string& path : damaged_indices(cache_, *tree, commit))
+        found.push_back(path + " is damaged");
+      if (found.empty()) throw;
+    }
+    return found;
+  }
   std::error_code error;
-  if (cache_.read_tree(commit)) return is_whole(commit);
-  return fs::is_regular_file(cache_.snapshot(commit) / "model_index.json", error);
+  const fs::path snapshot = cache_.snapshot(commit);
+  if (!fs::is_regular_file(snapshot / "model_index.json", error))
+    found.emplace_back("model_index.json is missing");
+  for (fs::recursive_directory_iterator at(snapshot, error), end; !error && at != end; at.increment(error)) {
+    std::error_code gone;
+    const fs::path path = at->path().lexically_relative(snapshot);
+    if (is_index_file(path.string()) && at->is_regular_file(gone) && at->file_size(gone) == 0)
+      found.push_back(path.string() + " is empty");
+  }
+  return found;
 }
 
 /// The revision's commit: as named, as the Hub says, or (where it says nothing) as it was when last asked.
@@ -81,13 +108,13 @@ std::string Puller::find_commit() {
   if (is_commit(model_.revision)) return model_.revision;
   const auto known = cache_.ref(model_.revision);
   if (settings_.offline) {
-    if (!known) fail_offline("HF_HUB_OFFLINE forbids to ask the Hub");
+    if (!known) fail_offline({});
     return *known;
   }
   try {
     return Api(settings_, model_, cancel_).commit();
   } catch (const Unreachable& error) {
-    if (!known || !may_be_whole(*known)) throw;
+    if (!known || !troubles(*known).empty()) throw;
     log_warning(error.what(), "; going on with ", model_.name, "@", *known,
                 ", which the revision was when last asked for");
     return *known;
@@ -110,12 +137,17 @@ void Puller::check_space(const std::vector<Wanted>& missing) const {
          ": free some, or set HF_HUB_CACHE to a folder on another disk");
 }
 
-/// With the commit's lock held.
-void Puller::fetch(const std::string& commit) {
+/// With the commit's lock held; while nothing comes, that lock shows others that this process goes on.
+void Puller::fetch(const std::string& commit, const FileLock& lock) {
+  const Heartbeat heartbeat = [&lock] { lock.touch(); };
   auto tree = cache_.read_tree(commit);
   if (!tree) {
-    tree = Api(settings_, model_, cancel_).tree(commit);
-    cache_.write_tree(commit, *tree);
+    tree = Api(settings_, model_, cancel_, heartbeat).tree(commit);
+    try {
+      cache_.write_tree(commit, *tree);
+    } catch (const UserError& error) {  // where that matters, the files cannot be written either
+      log_debug(error.what());
+    }
   }
   PullProgress progress(model_.name, options_.quiet);
   bool told = options_.quiet;
@@ -130,7 +162,7 @@ void Puller::fetch(const std::string& commit) {
     for (const Wanted& wanted : missing)
       bytes += wanted.file.size;
     progress.expect(missing.size(), bytes);
-    download({settings_, cache_, model_, commit, progress, options_.stop}, std::move(missing));
+    download({settings_, cache_, model_, commit, progress, heartbeat, options_.stop}, std::move(missing));
   }
   progress.end();
 }
@@ -144,23 +176,74 @@ void Puller::note_ref(const std::string& commit) const {
   }
 }
 
+/// An index may be of the right size and yet no JSON (a crash can leave zeros): it goes, to be fetched again.
+/// False where none is such.
+bool Puller::remove_damaged(const std::string& commit) const {
+  const auto tree = cache_.read_tree(commit);
+  if (!tree) return false;
+  const std::vector<std::string> damaged = damaged_indices(cache_, *tree, commit);
+  if (damaged.empty()) return false;
+  try {
+    cache_.make_folders(commit);
+    remove_damaged_blobs(commit, *tree);
+  } catch (const Unwritable& error) {
+    fail((cache_.snapshot(commit) / damaged[0]).string(),
+         " is damaged and cannot be fetched again: ", error.what());
+  }
+  return true;
+}
+
+void Puller::remove_damaged_blobs(const std::string& commit, const Tree& tree) const {
+  const FileLock lock = cache_.lock(commit, cancel_);
+  for (const std::string& path : damaged_indices(cache_, tree, commit)) {
+    const TreeFile& file = tree.at(path);
+    log_warning((cache_.snapshot(commit) / path).string(), " is damaged: it is fetched again");
+    const FileLock of_blob = cache_.lock(file.etag(), cancel_);
+    std::error_code error;
+    fs::remove(cache_.blob(file.etag()), error);
+  }
+}
+
+/// Nothing can be written to the cache, so nobody fetches into it: what is there is read without a lock.
+void Puller::read_only(const std::string& commit, const Unwritable& why) const {
+  const auto known = cache_.read_tree(commit);
+  const Tree tree = known ? *known : Api(settings_, model_, cancel_).tree(commit);
+  const std::vector<Wanted> missing = missing_files(cache_, tree, commit, model_.name);
+  if (!missing.empty())
+    fail(why.what(), " (", missing[0].path, " of ", model_.name, "@", commit, " ",
+         cache_.trouble(commit, missing[0].path, missing[0].file), ")");
+  log_debug(why.what(), "; all of ", model_.name, "@", commit, " is there");
+}
+
+void Puller::complete(const std::string& commit) {
+  try {
+    cache_.make_folders(commit);
+    const FileLock lock = cache_.lock(commit, cancel_);
+    if (!is_whole(commit)) fetch(commit, lock);
+  } catch (const Unwritable& error) {
+    read_only(commit, error);
+  }
+}
+
 Pulled Puller::pull() {
   const std::string commit = find_commit();
   const Pulled pulled{model_, commit, cache_.snapshot(commit)};
   if (settings_.offline) {
-    if (!may_be_whole(commit)) fail_offline("HF_HUB_OFFLINE forbids to ask the Hub");
+    if (const auto found = troubles(commit); !found.empty()) fail_offline(found);
     return pulled;
   }
-  if (!is_whole(commit)) {
-    try {
-      cache_.make_folders(commit);
-      const FileLock lock = cache_.lock(commit, cancel_);
-      if (!is_whole(commit)) fetch(commit);
-    } catch (const Unreachable& error) {
-      // A list of files is missing, but the folder may be from an older program, and whole.
-      if (cache_.read_tree(commit) || !may_be_whole(commit)) throw;
-      log_warning(error.what(), "; going on with what is in ", pulled.folder.string());
-    }
+  bool whole = false;
+  try {
+    whole = is_whole(commit);
+  } catch (const UserError&) {
+    if (!remove_damaged(commit)) throw;
+  }
+  try {
+    if (!whole) complete(commit);
+  } catch (const Unreachable& error) {
+    // A list of files is missing, but the folder may be from an older program, and whole.
+    if (cache_.read_tree(commit) || !troubles(commit).empty()) throw;
+    log_warning(error.what(), "; going on with what is in ", pulled.folder.string());
   }
   note_ref(commit);
   return pulled;
@@ -170,68 +253,6 @@ Pulled Puller::pull() {
 
 Pulled pull(const ModelId& model, const Settings& settings, const PullOptions& options) {
   return Puller(model, settings, options).pull();
-}
-
-std::vector<CachedCommit> list_cached(const Settings& settings) {
-  std::vector<CachedCommit> list;
-  for (const std::string& name : cached_models(settings)) {
-    const Cache cache(settings, {name});
-    std::map<std::string, std::string> revisions;  // of commits
-    const fs::path refs = cache.folder() / "refs";
-    std::error_code error, ignored;
-    for (fs::recursive_directory_iterator at(refs, error), end; !error && at != end; at.increment(error)) {
-      const std::string revision = at->path().lexically_relative(refs).string();
-      if (!at->is_regular_file(ignored) || wrong_path(revision)) continue;
-      if (const auto commit = cache.ref(revision)) revisions[*commit] = revision;
-    }
-    error.clear();
-    for (fs::directory_iterator at(cache.folder() / "snapshots", error), end; !error && at != end;
-         at.increment(error)) {
-      const std::string commit = at->path().filename().string();
-      if (!is_commit(commit)) continue;
-      const auto revision = revisions.find(commit);
-      CachedCommit row{{name, revision == revisions.end() ? commit : revision->second}, commit, {}, 0, false};
-      if (const auto tree = cache.read_tree(commit)) {
-        try {
-          row.files = needed_files(*tree, cache.snapshot(commit), name);
-          row.whole = true;
-          for (const std::string& path : row.files) {
-            const bool there = cache.in_place(commit, path, tree->at(path));
-            row.bytes += there ? tree->at(path).size : 0;
-            row.whole = row.whole && there;
-          }
-        } catch (const UserError&) {  // no pipeline that Rushes could read
-          row.files.clear();
-          row.whole = false;
-        }
-      }
-      list.push_back(std::move(row));
-    }
-  }
-  return list;
-}
-
-size_t verify(const ModelId& model, const Settings& settings) {
-  const Cache cache(settings, model);
-  const auto commit = cache.ref(model.revision);
-  const auto tree = commit ? cache.read_tree(*commit) : std::nullopt;
-  const std::string pull_it = "'rushes weights pull " + model.text() + "'";
-  if (!tree) fail("model ", model.text(), " is not in the cache ", settings.cache.string(), ": ", pull_it);
-  Problems problems;
-  const std::vector<std::string> files = needed_files(*tree, cache.snapshot(*commit), model.name);
-  for (const std::string& path : files) {
-    const TreeFile& file = tree->at(path);
-    const fs::path at = cache.snapshot(*commit) / path;
-    if (!cache.in_place(*commit, path, file)) {
-      problems.add(at.string(), " is missing or not of ", file.size, " bytes: ", pull_it, " fetches it");
-    } else if (const std::string hash = hash_of_file(at, file.etag(), file.size); hash != file.etag()) {
-      std::error_code error;
-      problems.add(at.string(), " is damaged: its bytes hash to ", hash, ", not ", file.etag(), "; remove ",
-                   fs::canonical(at, error).string(), ", then ", pull_it, " fetches it again");
-    }
-  }
-  problems.throw_if_any();
-  return files.size();
 }
 
 }  // namespace rushes::hub

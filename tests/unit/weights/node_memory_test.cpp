@@ -104,6 +104,31 @@ TEST_CASE("Who dies while filling a shelf leaves it to the next") {
   });
 }
 
+TEST_CASE("Memory is opened only where its address leads to it, and not to another process's file") {
+  run_ranks(2, [](const Comm& node) {
+    // `memory` for the others of its group, `foreign` for what another PID name space may have at its path.
+    const auto memory = NodeMemory::make(node), foreign = NodeMemory::make(node);
+    HOLD(memory != nullptr && foreign != nullptr);
+    const std::string address = memory->address(), other = foreign->address();
+    const auto path_of = [](const std::string& text) { return text.substr(0, text.find(' ')); };
+    const std::string marks = address.substr(address.find(' '));
+    std::string trouble;
+    HOLD(NodeMemory::open(address, trouble) != nullptr && trouble.empty());
+    // Another memory, with the very size; no memory at all, which must not be opened; a wrong token; nothing.
+    HOLD(!NodeMemory::open(path_of(other) + marks, trouble));
+    HOLD(trouble.find("another file") != std::string::npos);
+    HOLD(!NodeMemory::open("/dev/null" + marks, trouble));
+    const std::string without_token = address.substr(0, address.rfind(' '));
+    HOLD(!NodeMemory::open(without_token + " 1", trouble));
+    HOLD(!NodeMemory::open(without_token, trouble));
+    HOLD(trouble.find("another file") != std::string::npos);
+    HOLD(!NodeMemory::open("/proc/self/fd/1000000" + marks, trouble));
+    HOLD(trouble.find("No such file") != std::string::npos);
+    HOLD(!NodeMemory::open("", trouble));
+    node.barrier();
+  });
+}
+
 TEST_CASE("A rank alone keeps its weights itself") {
   CHECK_FALSE(NodeMemory::make(Comm()));
 }
