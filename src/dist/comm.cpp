@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/timer.h"
 
 namespace rushes {
 namespace {
@@ -18,6 +19,22 @@ int64_t wrapped(int64_t dim, const at::Tensor& x) {
   RUSHES_CHECK(result >= 0 && result < x.dim(), "dim ", dim, " of ", x.sizes());
   return result;
 }
+
+/// An exchange whose waiting is counted.
+class TimedPending : public Pending {
+ public:
+  TimedPending(std::unique_ptr<Pending> pending, std::shared_ptr<Transport> transport)
+      : transport_(std::move(transport)), pending_(std::move(pending)) {}
+  void wait() override {
+    const Timer timer;
+    pending_->wait();
+    transport_->waited(timer.seconds());
+  }
+
+ private:
+  std::shared_ptr<Transport> transport_;  // first, so that it outlives the exchange
+  std::unique_ptr<Pending> pending_;
+};
 
 /// Moved as bytes, so that every dtype can be.
 at::Tensor bytes_of(const at::Tensor& x) {
@@ -62,8 +79,9 @@ std::unique_ptr<Pending> Comm::exchange(std::vector<Piece> sends, std::vector<Pi
     for (Piece& piece : *pieces)
       piece.data = bytes_of(piece.data);
   }
-  return transport_->exchange(std::move(sends), std::move(receives), str(what, " of group ", name_),
-                              patience);
+  return std::make_unique<TimedPending>(
+      transport_->exchange(std::move(sends), std::move(receives), str(what, " of group ", name_), patience),
+      transport_);
 }
 
 // ---- sums

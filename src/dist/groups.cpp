@@ -85,6 +85,13 @@ Groups make_groups(const ParallelPlan& plan, const Comm& world, const std::vecto
   return groups;
 }
 
+Traffic Groups::traffic() const {
+  Traffic all;
+  for (const Comm* group : {&replica, &cfg, &ulysses, &ring, &sp, &dit_tp, &tp, &vae})
+    all += group->traffic();
+  return all;
+}
+
 Comm make_node_group(const Comm& world, const std::vector<int>& nodes, bool takes_part) {
   const std::vector<int64_t> parts = world.all_gather(takes_part ? 1 : 0);
   const int node = nodes[static_cast<size_t>(world.rank())];

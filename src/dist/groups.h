@@ -40,6 +40,8 @@ struct Groups {
 
   /// Makes clips known to the world: claims, writes. The replica's first rank.
   bool leads() const { return seat.replica >= 0 && replica.rank() == 0; }
+  /// Of all groups together.
+  Traffic traffic() const;
 };
 
 /// Collective over the world. nodes: see ranks_by_node.

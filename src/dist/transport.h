@@ -19,10 +19,19 @@ struct Piece {
   at::Tensor data;
 };
 
-/// What was handed to the library, by this rank.
+/// What was handed to the library by this rank, and how long it stood still for it.
 struct Traffic {
   int64_t bytes_sent = 0;
   int64_t messages_sent = 0;
+  double waited =
+      0;  // seconds in Pending::wait, for slower partners too; on a GPU only the host's, next to none
+
+  Traffic& operator+=(const Traffic& other) {
+    bytes_sent += other.bytes_sent;
+    messages_sent += other.messages_sent;
+    waited += other.waited;
+    return *this;
+  }
 };
 
 /// What a rank is doing, for the words of a timeout, and how long it waits for others.
@@ -59,6 +68,8 @@ class Transport {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const Traffic& traffic() const { return traffic_; }
+  /// Notes that the rank stood still.
+  void waited(double seconds) { traffic_.waited += seconds; }
 
   /// Begins to send and to receive. None goes to this rank itself; what one rank sends another must expect,
   /// with as many bytes. Between two ranks pieces arrive in the order in which they were sent. `what` names

@@ -258,10 +258,14 @@ void Publisher::deliver(const Delivery& delivery) {
   }
   record.more = describe(item);
   nlohmann::json times = nlohmann::json::object();
-  for (const StageTime& time : delivery.clip.times)
+  nlohmann::json sent = nlohmann::json::object();
+  for (const StageTime& time : delivery.clip.times) {
     times[time.stage] = time.seconds;
+    if (time.bytes_sent > 0) sent[time.stage] = {{"bytes", time.bytes_sent}, {"waited", time.waited}};
+  }
   times["writing"] = timer.seconds();
   record.more["times"] = std::move(times);
+  if (!sent.empty()) record.more["communication"] = std::move(sent);  // of the rank that writes, by stage
   record.more["seconds"] = delivery.seconds;
   record.more["started"] = delivery.started;
   record.more["finished"] = utc_now();

@@ -75,6 +75,9 @@ struct RunContext {
 struct StageTime {
   std::string stage;
   double seconds = 0;
+  // With others of the replica, on this rank:
+  double waited = 0;       // seconds of them that it stood still for other ranks (on a GPU not known)
+  int64_t bytes_sent = 0;  // to other ranks
 };
 
 /// A finished clip.

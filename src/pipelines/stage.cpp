@@ -24,12 +24,19 @@ Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   for (const auto& stage : stages_) {
     context.check_stop(stage->name().c_str());
     if (context.observer != nullptr) context.observer->on_stage(stage->name());
+    const Traffic before = groups_ != nullptr ? groups_->traffic() : Traffic{};
     const Timer timer;
     stage->verify_input(batch);
     stage->forward(batch, context);
     stage->verify_output(batch);
     if (!text_embeds.defined()) text_embeds = batch.prompt_embeds;  // denoising casts them
-    clip.times.push_back({stage->name(), timer.seconds()});
+    StageTime time{.stage = stage->name(), .seconds = timer.seconds()};
+    if (groups_ != nullptr) {
+      const Traffic after = groups_->traffic();
+      time.waited = after.waited - before.waited;
+      time.bytes_sent = after.bytes_sent - before.bytes_sent;
+    }
+    clip.times.push_back(std::move(time));
   }
   clip.latents = batch.latents.to(at::kCPU, at::kFloat).contiguous();
   clip.frames = std::move(batch.frames);

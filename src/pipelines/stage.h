@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dist/groups.h"
 #include "pipelines/forward_batch.h"
 
 namespace rushes {
@@ -23,11 +24,14 @@ class Stage {
 
 class ComposedPipeline : public Pipeline {
  public:
-  explicit ComposedPipeline(std::vector<std::unique_ptr<Stage>> stages) : stages_(std::move(stages)) {}
+  /// `groups`: of the ranks that share a clip, to count what is sent; or nullptr.
+  explicit ComposedPipeline(std::vector<std::unique_ptr<Stage>> stages, const Groups* groups = nullptr)
+      : stages_(std::move(stages)), groups_(groups) {}
   Clip run(const Request& request, const RunContext& context) override;
 
  private:
   std::vector<std::unique_ptr<Stage>> stages_;
+  const Groups* groups_;
 };
 
 /// Throws UserError where `tensor` holds NaN or infinity; `what` names it.

@@ -351,7 +351,7 @@ std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) con
   stages.push_back(std::make_unique<DenoisingStage>(std::move(denoising)));
   stages.push_back(
       std::make_unique<DecodingStage>(vae, options.device, groups != nullptr ? &groups->vae : nullptr));
-  return std::make_unique<ComposedPipeline>(std::move(stages));
+  return std::make_unique<ComposedPipeline>(std::move(stages), groups);
 }
 
 std::unique_ptr<Pipeline> WanBlueprint::load_encoder(const PipelineOptions& options) const {
