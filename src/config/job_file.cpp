@@ -180,6 +180,8 @@ const Fields<JobFile>& job_fields() {
                                  {"fastvideo", Numerics::fastvideo}},
                                 "whose arithmetic to follow"),
       whole_field("retries", &J::retries, {0, 1000}, "how often a rerun tries a failed item again"),
+      whole_field("checkpoint_seconds", &J::checkpoint_seconds, {0, 1000000},
+                  "seconds between two checkpoints of a clip; 0: only where the run is stopped"),
       foreign_section("cluster", "submit: the batch system"),
       foreign_section("preprocess", "job: preprocess"),
       foreign_section("train", "job: train"),

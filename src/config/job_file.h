@@ -27,6 +27,7 @@ struct JobFile {
   Regression regression;
   DatasetOptions dataset;
   int64_t retries = 2;
+  int64_t checkpoint_seconds = 300;  // between checkpoints of a clip; 0: only where a run is stopped
 };
 
 const Fields<Sampling>& sampling_fields();

@@ -333,6 +333,7 @@ void JobLoader::describe() {
   job.regression = job_.regression;
   job.dataset = job_.dataset;
   job.retries = job_.retries;
+  job.checkpoint_seconds = job_.checkpoint_seconds;
   JobFile resolved = with_options(job_, result_.options);
   resolved.output = job.output;
   if (!job.weights_revision.empty()) resolved.model = job.weights_revision;

@@ -52,6 +52,7 @@ struct Job {
   Regression regression;
   DatasetOptions dataset;
   int64_t retries = 2;
+  int64_t checkpoint_seconds = 300;
   std::vector<SettingRow> settings;
   std::string resolved_yaml;  // what goes to output/job.yaml
 };

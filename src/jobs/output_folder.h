@@ -7,6 +7,7 @@
 //   .rushes/work/<token>/        one per live process: half-written files, on the outputs' own file system
 //   .rushes/deaths/<id>.json     items whose process died while it ran them
 //   .rushes/embeddings/          text embeddings (a cache; may be deleted)
+//   .rushes/checkpoints/         clips that are not through (a cache too)
 //   .rushes/fresh.json           a --fresh run that is not through
 //   .rushes/front               how far the walk through the items is: a hint
 //   .rushes/lock folder.json manifest.json restarts.json
@@ -34,6 +35,9 @@ class OutputFolder {
   std::filesystem::path work() const { return hidden() / "work"; }
   std::filesystem::path deaths() const { return hidden() / "deaths"; }
   std::filesystem::path embeddings() const { return hidden() / "embeddings"; }
+  std::filesystem::path checkpoint(const std::string& id) const {
+    return hidden() / "checkpoints" / (id + ".safetensors");
+  }
   std::filesystem::path record(const std::string& id) const { return root_ / "items" / (id + ".json"); }
   std::filesystem::path events() const { return root_ / "events.jsonl"; }
   std::filesystem::path failed() const { return root_ / "failed.jsonl"; }

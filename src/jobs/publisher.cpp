@@ -12,6 +12,7 @@
 #include "base/timer.h"
 #include "base/version.h"
 #include "config/job_file.h"
+#include "jobs/checkpoints.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
 #include "weights/tensor_store.h"
@@ -270,6 +271,7 @@ void Publisher::deliver(const Delivery& delivery) {
   record.more["started"] = delivery.started;
   record.more["finished"] = utc_now();
   record.more["warnings"] = delivery.clip.warnings;
+  if (delivery.clip.continued_from > 0) record.more["continued_from_step"] = delivery.clip.continued_from;
   const std::optional<ItemRecord> kept = still_good(item);  // reads files: not under the lock
 
   const FolderLock lock(folder_);
@@ -300,6 +302,7 @@ void Publisher::deliver(const Delivery& delivery) {
   work_.write_file(folder_.record(item.id), to_text(record));
   claims_.forget_deaths(item.id);
   events_.add("item_done", {{"id", item.id}, {"seconds", delivery.seconds}, {"attempts", delivery.attempts}});
+  remove_checkpoint(folder_, item.id);
   claims_.release_locked(item.id);
   ++spooled_;
 }
@@ -320,6 +323,7 @@ void Publisher::fail_item(const Item& item, const std::string& error, int64_t at
   work_.write_file(folder_.record(item.id), to_text(record));
   claims_.forget_deaths(item.id);
   events_.add("item_failed", {{"id", item.id}, {"error", error}, {"attempts", attempts}});
+  remove_checkpoint(folder_, item.id);
   claims_.release_locked(item.id);
 }
 

@@ -88,6 +88,7 @@ class JobRun {
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
+  std::map<std::string, fs::file_time_type> kept_before_;  // checkpoints when the run began; of rank 0
   std::unique_ptr<DiskEmbeddingStore> embeddings_;
   std::unique_ptr<NodeMemory> node_memory_;
   std::unique_ptr<Pipeline> pipeline_;
@@ -216,6 +217,7 @@ bool JobRun::begin() {
                          [&](const auto& e) { return e.state == state; });
   };
   if (world_.rank() == 0) {
+    kept_before_ = checkpoint_times(*folder_);
     log_info(job_.items.size(), " items in ", folder_->root().string(), ": ", count(ItemState::todo),
              " to do, ", count(ItemState::done), " done, ", count(ItemState::failed), " failed; ",
              plan_->text(), ", ", threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ",
@@ -316,13 +318,17 @@ void JobRun::work() {
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
   };
+  const Checkpoints checkpoints(
+      *folder_, residence_->work,
+      {start_.run, request_.fresh, static_cast<double>(job_.job.checkpoint_seconds)});
   if (pipeline_ && !follows) {
     code = guarded([&] {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
-      runner = std::make_unique<Runner>(RunnerParts{
-          job_, *pipeline_, *folder_, claims, residence_->owner, publisher, *writer, *events_,
-          embeddings_.get(), stop_, crew, rules_, *order_, clock_,
-          static_cast<size_t>(std::max<int64_t>(0, replica())), static_cast<size_t>(plan_->dp())});
+      runner = std::make_unique<Runner>(RunnerParts{job_, *pipeline_, *folder_, claims, residence_->owner,
+                                                    publisher, *writer, *events_, embeddings_.get(), stop_,
+                                                    crew, rules_, *order_, clock_,
+                                                    static_cast<size_t>(std::max<int64_t>(0, replica())),
+                                                    static_cast<size_t>(plan_->dp()), &checkpoints});
     });
   }
   round(Round::ordinary);
@@ -408,6 +414,8 @@ int JobRun::finish() {
       for (const auto& [id, count] : claims.all_deaths()) {
         if (now.done.count(id) > 0) claims.forget_deaths(id);
       }
+      for (const std::string& id : now.done)
+        remove_checkpoint(*folder_, id);
     });
     const int wrote = guarded([&] {
       code = kExitStopped;  // where even the count of starts cannot be written
@@ -439,7 +447,12 @@ int JobRun::exit_code(const Tally& now) {
     restarts.set(0);
     return now.failed > 0 ? kExitFailedItems : kExitDone;
   }
-  const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before;
+  const auto kept = checkpoint_times(*folder_);
+  const bool further = std::any_of(kept.begin(), kept.end(), [&](const auto& one) {
+    const auto known = kept_before_.find(one.first);
+    return known == kept_before_.end() || known->second != one.second;
+  });
+  const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before || further;
   const int64_t without = progress ? 0 : restarts.value() + 1;
   restarts.set(without);
   if (without < kMostInVain) return kExitStopped;

@@ -171,10 +171,14 @@ void Runner::make_item(size_t index, int64_t attempts) {
   try {
     const c10::InferenceMode no_autograd;
     OwnerObserver observer(parts_.owner, parts_.crew.watch);
+    const auto checkpoints = parts_.checkpoints != nullptr ? parts_.checkpoints->of(item) : nullptr;
     parts_.crew.call(index);
-    delivery.clip = parts_.pipeline.run(
-        {item.prompt, item.sampling, pixels_of(item)},
-        {parts_.stop, parts_.embeddings, &observer, parts_.crew.many() ? &parts_.crew.replica : nullptr});
+    delivery.clip = parts_.pipeline.run({item.prompt, item.sampling, pixels_of(item)},
+                                        {.stop = parts_.stop,
+                                         .embeddings = parts_.embeddings,
+                                         .observer = &observer,
+                                         .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
+                                         .checkpoints = checkpoints.get()});
   } catch (const StoppedEarly&) {
     stopped_ = true;  // perhaps by another rank's wish
     parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });

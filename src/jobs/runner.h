@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "jobs/checkpoints.h"
 #include "jobs/claims.h"
 #include "jobs/crew.h"
 #include "jobs/ledger.h"
@@ -31,7 +32,8 @@ struct RunnerParts {
   LedgerRules rules;
   const WorkOrder& order;
   const Clock& clock;
-  size_t leader = 0, leaders = 1;  // this one of those that share the work at the end
+  size_t leader = 0, leaders = 1;            // this one of those that share the work at the end
+  const Checkpoints* checkpoints = nullptr;  // optional
 };
 
 /// Thrown by a simulation's pipeline or clock: the process is gone, and nothing of it may be tidied up.

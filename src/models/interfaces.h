@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -117,6 +118,13 @@ class SchedulerRun {
   /// One step: must be called for step 0, 1, ... in order. Tensors of any one shape; returns the next sample,
   /// in float32 arithmetic and `sample`'s dtype as diffusers does.
   virtual at::Tensor step(const at::Tensor& model_output, const at::Tensor& sample) = 0;
+
+  /// What is remembered of the steps so far beside the sample, by name; empty where the next step needs
+  /// nothing.
+  virtual std::map<std::string, at::Tensor> history() const { return {}; }
+  /// Of a run that has just been started: goes on behind step `done` - 1, whose history() this is, as if it
+  /// had made the steps itself. Throws UserError for another history.
+  virtual void resume(int64_t done, const std::map<std::string, at::Tensor>& history) = 0;
 };
 
 class Scheduler {

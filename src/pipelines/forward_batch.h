@@ -30,6 +30,8 @@ struct ForwardBatch {
   // [1, channels, frames, height, width], on the device.
   at::Tensor latents;
 
+  int64_t continued_from = 0;  // denoising: steps that a checkpoint had
+
   // decoding
   Frames frames;
 

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,11 +60,29 @@ class StepObserver {
   virtual void on_step(int64_t step, int64_t steps, double seconds) = 0;
 };
 
+/// A clip that is not through: what denoising needs to go on as if it had never stopped.
+struct Checkpoint {
+  int64_t steps_done = 0;
+  at::Tensor latents;                         // after them
+  std::map<std::string, at::Tensor> history;  // see SchedulerRun
+};
+
+/// Keeps one clip's newest checkpoint; implemented above (on disk). Never fails the clip.
+class CheckpointStore {
+ public:
+  virtual ~CheckpointStore() = default;
+  virtual std::optional<Checkpoint> load() = 0;
+  /// Time for the next one?
+  virtual bool due() const = 0;
+  virtual void save(const Checkpoint& checkpoint) = 0;
+};
+
 struct RunContext {
-  const StopToken& stop;                 // looked at between steps and stages: StoppedEarly on every rank
-  EmbeddingStore* embeddings = nullptr;  // optional
-  StepObserver* observer = nullptr;      // optional
-  const Comm* replica = nullptr;         // the ranks that make the clip, in host memory; nullptr: this one
+  const StopToken& stop;                   // looked at between steps and stages: StoppedEarly on every rank
+  EmbeddingStore* embeddings = nullptr;    // optional
+  StepObserver* observer = nullptr;        // optional
+  const Comm* replica = nullptr;           // the ranks that make the clip, in host memory; nullptr: this one
+  CheckpointStore* checkpoints = nullptr;  // optional; of the rank that leads
 
   /// Throws StoppedEarly where this rank or another of the replica is to stop: all of them, at the same
   /// place.
@@ -90,6 +109,7 @@ struct Clip {
   int64_t text_tokens = 0;  // of the prompt
   std::vector<StageTime> times;
   std::vector<std::string> warnings;  // e.g. "prompt cut to 512 tokens"
+  int64_t continued_from = 0;         // denoising steps that an earlier run had made
 };
 
 /// Work of one clip.

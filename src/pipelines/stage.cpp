@@ -43,6 +43,7 @@ Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   clip.text_embeds = text_embeds.to(at::kCPU, at::kFloat);
   clip.text_tokens = batch.prompt_tokens;
   clip.warnings = std::move(batch.warnings);
+  clip.continued_from = batch.continued_from;
   return clip;
 }
 

@@ -24,6 +24,13 @@ class FlowMatchEulerRun : public SchedulerRun {
     return at::add(sample.to(at::kFloat), at::mul(model_output, dt)).to(model_output.scalar_type());
   }
 
+  void resume(int64_t done, const std::map<std::string, at::Tensor>& history) override {
+    RUSHES_CHECK(step_ == 0, "resumed behind step ", step_);
+    if (done < 1 || done > timesteps_.size(0) || !history.empty())
+      fail("no history of ", done, " Euler steps");
+    step_ = done;
+  }
+
  private:
   at::Tensor timesteps_, sigmas_;
   int64_t step_ = 0;

@@ -41,6 +41,31 @@ class UniPcRun : public SchedulerRun {
     return apply(now.predictor, x, nullptr).to(sample.scalar_type());
   }
 
+  std::map<std::string, at::Tensor> history() const override {
+    std::map<std::string, at::Tensor> tensors;
+    if (next_ == 0) return tensors;
+    tensors["last_sample"] = last_sample_;
+    for (size_t k = 0; k < outputs_.size(); ++k)
+      tensors[str("output_", k)] = outputs_[k];
+    return tensors;
+  }
+
+  void resume(int64_t done, const std::map<std::string, at::Tensor>& history) override {
+    RUSHES_CHECK(next_ == 0, "resumed behind step ", next_);
+    const auto known = std::min<size_t>(static_cast<size_t>(done), static_cast<size_t>(config_.solver_order));
+    if (done < 1 || done > static_cast<int64_t>(plan_.size()) || history.size() != known + 1 ||
+        history.count("last_sample") == 0)
+      fail("no history of ", done, " UniPC steps of order ", config_.solver_order);
+    last_sample_ = history.at("last_sample");
+    for (size_t k = 0; k < known; ++k) {
+      const auto output = history.find(str("output_", k));
+      if (output == history.end() || output->second.sizes() != last_sample_.sizes())
+        fail("no history of ", done, " UniPC steps: output_", k);
+      outputs_.push_back(output->second);
+    }
+    next_ = static_cast<size_t>(done);
+  }
+
  private:
   /// What the solver works on (x0, or the noise where predict_x0 is false), from what the model gives.
   at::Tensor convert(const at::Tensor& output, const at::Tensor& sample, const UniPcStep& now) const {

@@ -1,9 +1,45 @@
 #include "pipelines/stages/denoising.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/env.h"
 #include "base/timer.h"
 
 namespace rushes {
+
+namespace {
+
+/// From the leader's checkpoint, or none, to the same on every rank of the replica.
+void share_checkpoint(std::optional<Checkpoint>& checkpoint, const Comm* replica) {
+  if (replica == nullptr || replica->alone()) return;
+  nlohmann::json told;
+  if (checkpoint) {
+    told["steps_done"] = checkpoint->steps_done;
+    checkpoint->history["latents"] = checkpoint->latents;  // no history calls anything so
+    for (const auto& [name, tensor] : checkpoint->history) {
+      told["tensors"].push_back({{"name", name},
+                                 {"sizes", tensor.sizes().vec()},
+                                 {"dtype", static_cast<int>(tensor.scalar_type())}});
+    }
+  }
+  const std::string text = replica->broadcast(told.dump(), 0);
+  told = nlohmann::json::parse(text);
+  if (told.is_null()) return;
+  if (!checkpoint) checkpoint.emplace();
+  checkpoint->steps_done = told["steps_done"].get<int64_t>();
+  for (const nlohmann::json& one : told["tensors"]) {
+    const auto name = one["name"].get<std::string>();
+    const auto dtype = static_cast<at::ScalarType>(one["dtype"].get<int>());
+    at::Tensor& tensor = checkpoint->history[name];
+    tensor = tensor.defined() ? tensor.to(at::kCPU).contiguous()
+                              : at::empty(one["sizes"].get<std::vector<int64_t>>(), dtype);
+    replica->broadcast_(tensor, 0);
+  }
+  checkpoint->latents = checkpoint->history.at("latents");
+  checkpoint->history.erase("latents");
+}
+
+}  // namespace
 
 void DenoisingStage::verify_input(const ForwardBatch& batch) const {
   RUSHES_CHECK(batch.schedule && batch.latents.defined() && batch.prompt_embeds.defined(),
@@ -60,6 +96,27 @@ at::Tensor DenoisingStage::predict(const ForwardBatch& batch, const at::Tensor& 
   return unconditional + (conditional - unconditional).mul_(batch.request.sampling.guidance_scale);
 }
 
+int64_t DenoisingStage::resume(ForwardBatch& batch, const RunContext& context) {
+  std::optional<Checkpoint> found;
+  if (context.checkpoints != nullptr) found = context.checkpoints->load();
+  if (found && found->latents.sizes() != batch.latents.sizes()) found.reset();
+  share_checkpoint(found, context.replica);
+  if (!found) return 0;
+  const at::Device device = batch.latents.device();
+  std::map<std::string, at::Tensor> history;
+  for (const auto& [name, tensor] : found->history)
+    history.emplace(name, tensor.to(device));
+  batch.schedule->resume(found->steps_done, history);
+  batch.latents = found->latents.to(device);
+  batch.continued_from = found->steps_done;
+  return found->steps_done;
+}
+
+void DenoisingStage::keep(const ForwardBatch& batch, int64_t steps_done, const RunContext& context) {
+  if (context.checkpoints == nullptr || steps_done <= batch.continued_from) return;
+  context.checkpoints->save({steps_done, batch.latents, batch.schedule->history()});
+}
+
 void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
   const at::ScalarType dtype = parts_.transformer->dtype();
   batch.prompt_embeds = batch.prompt_embeds.to(dtype);
@@ -71,8 +128,13 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
   SequenceParallel sp;
   if (groups != nullptr)
     sp = {&groups->ulysses, &groups->ring, &groups->sp, trade_pieces(batch.latents.device())};
-  for (int64_t step = 0; step < steps; ++step) {
-    context.check_stop("a denoising step");
+  for (int64_t step = resume(batch, context); step < steps; ++step) {
+    try {
+      context.check_stop("a denoising step");
+    } catch (const StoppedEarly&) {
+      keep(batch, step, context);
+      throw;
+    }
     const Timer timer;
     const StepContext step_context{.step = step,
                                    .attention = parts_.attention,
@@ -82,6 +144,10 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
     const at::Tensor noise = predict(batch, timesteps[step], step_context);
     batch.latents = batch.schedule->step(noise, batch.latents);
     if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());
+    // Behind the last step too where the run is to stop: only decoding is left then.
+    const bool last = step + 1 == steps;
+    if (context.checkpoints != nullptr && (last ? context.stop.requested() : context.checkpoints->due()))
+      keep(batch, step + 1, context);
   }
 }
 

@@ -32,6 +32,9 @@ class DenoisingStage : public Stage {
   static int64_t trade_pieces(at::Device device);
   const Transformer& expert(double timestep) const;
   at::Tensor model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const;
+  /// Steps that need not be made: of the leader's checkpoint, which all ranks of the replica get.
+  static int64_t resume(ForwardBatch& batch, const RunContext& context);
+  static void keep(const ForwardBatch& batch, int64_t steps_done, const RunContext& context);
   at::Tensor predict(const ForwardBatch& batch, const at::Tensor& timestep, const StepContext& context) const;
 
   DenoisingParts parts_;

@@ -179,3 +179,38 @@ TEST_CASE("schedulers: quantiles of the beta distribution") {
   CHECK(beta_quantile(0.999, 0.6, 0.6) == Approx(0.9999814412614826).epsilon(1e-13));
   CHECK(beta_quantile(0.3, 2, 5) == Approx(0.18180347131894917).epsilon(1e-13));
 }
+
+TEST_CASE("schedulers: a run that goes on from its history makes the same steps to the bit") {
+  const c10::InferenceMode inference;
+  const auto model = [](const at::Tensor& x, int64_t step) { return at::sin(x * 3 + step).mul(0.7); };
+  std::vector<std::pair<std::string, std::unique_ptr<Scheduler>>> all;
+  for (const int64_t order : {1, 2, 3})
+    all.emplace_back(str("unipc ", order), unipc({{"solver_order", order}}));
+  all.emplace_back(
+      "unipc bh1, no corrector at 1",
+      unipc({{"solver_type", "bh1"}, {"final_sigmas_type", "sigma_min"}, {"disable_corrector", {1}}}));
+  all.emplace_back("euler", euler());
+  for (const auto& [name, scheduler] : all) {
+    INFO(name);
+    constexpr int64_t kSteps = 7;
+    const at::Tensor noise = at::randn({2, 3, 4});
+    const auto whole = scheduler->start(kSteps, {});
+    at::Tensor wanted = noise;
+    for (int64_t step = 0; step < kSteps; ++step)
+      wanted = whole->step(model(wanted, step), wanted);
+    for (int64_t cut = 1; cut <= kSteps; ++cut) {
+      const auto before = scheduler->start(kSteps, {});
+      at::Tensor x = noise;
+      for (int64_t step = 0; step < cut; ++step)
+        x = before->step(model(x, step), x);
+      const auto after = scheduler->start(kSteps, {});
+      after->resume(cut, before->history());
+      for (int64_t step = cut; step < kSteps; ++step)
+        x = after->step(model(x, step), x);
+      CHECK(at::equal(x, wanted));
+    }
+    CHECK(refusal([&] { scheduler->start(kSteps, {})->resume(kSteps + 1, whole->history()); }) != "accepted");
+    CHECK(refusal([&] { scheduler->start(kSteps, {})->resume(3, {{"last_sample", noise}}); }) != "accepted");
+    CHECK(refusal([&] { scheduler->start(kSteps, {})->resume(0, {}); }) != "accepted");
+  }
+}
