@@ -60,6 +60,16 @@ def case_stopped_and_continued(folder, model):
     assert_clean(out, ["clip"])
 
 
+def case_restarts_that_get_further_are_no_failure(folder, model):
+    """A time limit shorter than a clip: as long as each start makes some steps, it is 75, time and again."""
+    job = write_job(folder, model, rows=ONE, **SLOW)
+    out = folder / "out"
+    for _ in range(5):
+        stopped(job, out, seconds=0.2)
+    run(job)
+    expect(records(out)["clip"]["continued_from_step"] > 0, records(out)["clip"])
+
+
 def case_killed_and_continued(folder, model):
     """kill -9: the checkpoint is as old as checkpoint_seconds says."""
     run(write_job(folder, model, rows=ONE, name="whole", output="whole", **SLOW))

@@ -189,6 +189,8 @@ def case_signals_stop_after_the_step(folder, model):
 def case_restarts_without_progress_end_with_4(folder, model):
     job = write_job(folder, model, count=2, steps=3000)
     out = folder / "out"
+    (out / ".rushes").mkdir(parents=True)
+    (out / ".rushes" / "checkpoints").write_text("in the way: nothing can be kept of a clip that is stopped")
     for code in (75, 75, 4):  # a start and two restarts
         started = launch(job, mpi=False)
         expect(started.wait_until(lambda: (out / "events.jsonl").exists() and events(out, "item_started")), started.text())
