@@ -59,15 +59,21 @@ void write_all(const Descriptor& file, std::string_view bytes, const fs::path& p
   }
 }
 
-}  // namespace
-
-std::string read_file(const fs::path& path, uint64_t max_bytes) {
-  const Descriptor file(path, O_RDONLY | O_NONBLOCK);  // opening a pipe would else wait for a writer
+/// Throws for folders, pipes and devices. Opened with O_NONBLOCK, else a pipe would wait for a writer.
+struct stat regular_file(const Descriptor& file, const fs::path& path) {
   if (!file.ok()) fail_io("read", path);
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) fail_io("read", path);
   if (S_ISDIR(info.st_mode)) fail("cannot read ", path.string(), ": it is a folder");
   if (!S_ISREG(info.st_mode)) fail("cannot read ", path.string(), ": it is a pipe or device, no file");
+  return info;
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, uint64_t max_bytes) {
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK);
+  const struct stat info = regular_file(file, path);
   if (static_cast<uint64_t>(info.st_size) > max_bytes) {
     fail(path.string(), " has ", info.st_size, " bytes; at most ", max_bytes, " are read");
   }
@@ -123,8 +129,8 @@ std::string hash_bytes(std::string_view bytes) {
 }
 
 std::string hash_file(const fs::path& path) {
-  const Descriptor file(path, O_RDONLY);
-  if (!file.ok()) fail_io("read", path);
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK);
+  regular_file(file, path);
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   char piece[1 << 16];

@@ -13,9 +13,10 @@ namespace {
 
 int info(const cxxopts::ParseResult& parsed, const OutputFolder& folder) {
   const bool verify = parsed.count("verify") > 0;
-  std::cout << dataset_text(folder, verify);
+  FileHashes hashes;  // each file is read once
+  std::cout << dataset_text(folder, verify, hashes);
   if (!verify) return kExitDone;
-  const std::vector<std::string> wrong = verify_dataset(folder);
+  const std::vector<std::string> wrong = verify_dataset(folder, hashes);
   for (const std::string& line : wrong)
     std::cout << "wrong: " << line << "\n";
   std::cout << (wrong.empty() ? "every file is as recorded\n" : "");

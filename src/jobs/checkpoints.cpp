@@ -1,9 +1,12 @@
 #include "jobs/checkpoints.h"
 
+#include <ATen/Version.h>
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timer.h"
 #include "base/version.h"
+#include "device/torch_error.h"
 #include "weights/tensor_store.h"
 
 namespace rushes {
@@ -32,8 +35,13 @@ std::string seal(const Tensors& tensors, const Texts& texts) {
 
 class ItemCheckpoint : public CheckpointStore {
  public:
-  ItemCheckpoint(fs::path path, fs::path beside, const Item& item, CheckpointRules rules)
-      : path_(std::move(path)), beside_(std::move(beside)), item_(item), rules_(std::move(rules)) {}
+  ItemCheckpoint(fs::path path, fs::path beside, const Item& item, CheckpointRules rules,
+                 const Claims& claims)
+      : path_(std::move(path)),
+        beside_(std::move(beside)),
+        item_(item),
+        rules_(std::move(rules)),
+        claims_(claims) {}
 
   std::optional<Checkpoint> load() override {
     std::error_code error;
@@ -42,9 +50,8 @@ class ItemCheckpoint : public CheckpointStore {
       std::optional<Checkpoint> found = read();
       if (found) log_info("item ", item_.id, " goes on behind denoising step ", found->steps_done);
       return found;
-    } catch (const UserError& problem) {
-      log_warning("item ", item_.id, " begins anew, its checkpoint cannot be used: ", problem.what());
-      fs::remove(path_, error);
+    } catch (const std::exception& problem) {  // it stays: perhaps it could only not be read now
+      log_warning("item ", item_.id, " begins anew, its checkpoint cannot be used: ", message_of(problem));
       return std::nullopt;
     }
   }
@@ -53,6 +60,7 @@ class ItemCheckpoint : public CheckpointStore {
 
   void save(const Checkpoint& checkpoint) override {
     since_last_ = Timer();
+    if (!claims_.is_mine(item_.id)) return;  // another went on with it while this process stood still
     try {
       Tensors tensors = {{kLatents, plain(checkpoint.latents)}};
       for (const auto& [name, tensor] : checkpoint.history)
@@ -64,8 +72,8 @@ class ItemCheckpoint : public CheckpointStore {
       fs::create_directories(beside_.parent_path(), error);
       write_safetensors(beside_, tensors, texts, "w");
       put_in_place(beside_, path_);
-    } catch (const UserError& problem) {
-      if (!warned_) log_warning("item ", item_.id, ": no checkpoint can be kept: ", problem.what());
+    } catch (const std::exception& problem) {
+      if (!warned_) log_warning("item ", item_.id, ": no checkpoint can be kept: ", message_of(problem));
       warned_ = true;
       std::error_code error;
       fs::remove(beside_, error);
@@ -74,8 +82,8 @@ class ItemCheckpoint : public CheckpointStore {
 
  private:
   Texts described() const {
-    return {
-        {"id", item_.id}, {"request", item_.request_hash}, {"build", build_identity()}, {"run", rules_.run}};
+    return {{"id", item_.id},    {"request", item_.request_hash}, {"build", build_identity()},
+            {"run", rules_.run}, {"layout", rules_.layout},       {"instructions", at::get_cpu_capability()}};
   }
 
   /// Nothing where it is of another request, build or --fresh run. Throws UserError where it is damaged.
@@ -84,6 +92,10 @@ class ItemCheckpoint : public CheckpointStore {
     Texts texts = file.metadata();
     Texts wanted = described();
     if (!rules_.fresh) wanted.erase("run");
+    if (!rules_.same_layout) {
+      wanted.erase("layout");
+      wanted.erase("instructions");
+    }
     for (const auto& [key, text] : wanted) {
       if (texts[key] != text) return std::nullopt;
     }
@@ -107,6 +119,7 @@ class ItemCheckpoint : public CheckpointStore {
   fs::path path_, beside_;
   const Item& item_;
   CheckpointRules rules_;
+  const Claims& claims_;
   Timer since_last_;
   bool warned_ = false;
 };
@@ -115,7 +128,19 @@ class ItemCheckpoint : public CheckpointStore {
 
 std::unique_ptr<CheckpointStore> Checkpoints::of(const Item& item) const {
   return std::make_unique<ItemCheckpoint>(folder_.checkpoint(item.id),
-                                          work_.path(item.id + ".checkpoint.safetensors"), item, rules_);
+                                          work_.path(".checkpoint-" + item.id + ".safetensors"), item, rules_,
+                                          claims_);
+}
+
+void sweep_checkpoints(const OutputFolder& folder, const std::set<std::string>& done) {
+  std::error_code error;
+  for (fs::directory_iterator at(folder.checkpoint("x").parent_path(), error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string id = at->path().stem().string();
+    std::error_code ignored;
+    const bool claimed = fs::exists(fs::symlink_status(folder.claims() / id, ignored));
+    if (done.count(id) > 0 && !claimed) fs::remove(at->path(), ignored);
+  }
 }
 
 std::map<std::string, fs::file_time_type> checkpoint_times(const OutputFolder& folder) {

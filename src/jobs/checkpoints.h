@@ -10,23 +10,28 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
+#include "jobs/claims.h"
 #include "jobs/job.h"
 #include "jobs/output_folder.h"
 
 namespace rushes {
 
 struct CheckpointRules {
-  std::string run;       // this run
-  bool fresh = false;    // only what this run kept counts
-  double seconds = 300;  // between two of a clip; 0: only where the run is stopped
+  std::string run;           // this run
+  bool fresh = false;        // only what this run kept counts
+  double seconds = 300;      // between two of a clip; 0: only where the run is stopped
+  std::string layout;        // this run's
+  bool same_layout = false;  // goes on only with what this layout and instruction set began (job: regress)
 };
 
 class Checkpoints {
  public:
-  Checkpoints(const OutputFolder& folder, const WorkPlace& work, CheckpointRules rules)
-      : folder_(folder), work_(work), rules_(std::move(rules)) {}
+  /// `claims`: only who holds an item's claim keeps anything of it.
+  Checkpoints(const OutputFolder& folder, const WorkPlace& work, const Claims& claims, CheckpointRules rules)
+      : folder_(folder), work_(work), claims_(claims), rules_(std::move(rules)) {}
 
   /// Of one item, for one try at it. Its save() tells what cannot be written in one warning.
   std::unique_ptr<CheckpointStore> of(const Item& item) const;
@@ -34,8 +39,12 @@ class Checkpoints {
  private:
   OutputFolder folder_;
   const WorkPlace& work_;
+  const Claims& claims_;
   CheckpointRules rules_;
 };
+
+/// Removes those of items that are done and that nobody works on.
+void sweep_checkpoints(const OutputFolder& folder, const std::set<std::string>& done);
 
 /// Every checkpoint's file name and when it was written: those that differ from an earlier answer are
 /// headway.

@@ -46,7 +46,8 @@ void OwnerObserver::on_step(int64_t step, int64_t steps, double seconds) {
     status.seconds_per_step = seconds;
     status.item_seconds = timer_.seconds();
   };
-  step == 0 ? owner_.announce(tell) : owner_.change(tell);
+  stepped_ ? owner_.change(tell) : owner_.announce(tell);
+  stepped_ = true;
 }
 
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,

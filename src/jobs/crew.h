@@ -41,6 +41,7 @@ class OwnerObserver : public StepObserver {
   Owner& owner_;
   CommWatch& watch_;
   Timer timer_;
+  bool stepped_ = false;
 };
 
 /// A round of a rank that follows.

@@ -71,8 +71,8 @@ void each_sample(const OutputFolder& folder, const std::function<void(const Samp
 
 }  // namespace
 
-std::string dataset_text(const OutputFolder& folder, bool verify) {
-  const DatasetContents contents = dataset_contents(folder, verify);
+std::string dataset_text(const OutputFolder& folder, bool verify, FileHashes& hashes) {
+  const DatasetContents contents = dataset_contents(folder, verify, hashes);
   std::map<std::string, Total> buckets;
   int64_t samples = 0;
   double bytes = 0;

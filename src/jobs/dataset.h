@@ -10,7 +10,7 @@
 namespace rushes {
 
 /// Samples, files, arrays with their shapes and sizes: for people. `verify`: shards are read whole first.
-std::string dataset_text(const OutputFolder& folder, bool verify);
+std::string dataset_text(const OutputFolder& folder, bool verify, FileHashes& hashes);
 
 struct ExportOptions {
   std::filesystem::path to;        // made where it is not there; must hold no tar files

@@ -247,6 +247,7 @@ std::vector<std::string> readable_keys(const Blueprint* blueprint, JobKind kind)
 
 /// A key of the job or --set that no stage reads. (A preset may name more than one pipeline needs.)
 void JobLoader::check_sampling_keys() {
+  if (!result_.blueprint) return;  // there are other problems, which come first
   const std::vector<std::string> keys = readable_keys(result_.blueprint.get(), job_.kind);
   for (const std::string& key : field_keys(sampling_fields())) {
     const auto found = sources_.find("sampling." + key);
@@ -354,19 +355,36 @@ void JobLoader::describe() {
   }
 }
 
-/// The next run would take this run's videos for new ones.
+/// Outputs replace what bears their names: no video may lie where they go. (And the next run would take this
+/// run's videos for new ones.)
 void JobLoader::check_output_of_videos() {
+  if (job_.kind != JobKind::preprocess) return;
   std::error_code error;
-  if (job_.kind != JobKind::preprocess || job_.prompts.kind == Value::Kind::list ||
-      !std::filesystem::is_directory(job_.prompts.text, error))
-    return;
+  const auto inside = [](const std::filesystem::path& outer, const std::filesystem::path& path) {
+    return std::mismatch(outer.begin(), outer.end(), path.begin(), path.end()).first == outer.end();
+  };
   const auto output = std::filesystem::weakly_canonical(result_.job.output, error);
-  const auto videos = std::filesystem::weakly_canonical(job_.prompts.text, error);
-  if (error ||
-      std::mismatch(videos.begin(), videos.end(), output.begin(), output.end()).first != videos.end())
+  if (job_.prompts.kind != Value::Kind::list && std::filesystem::is_directory(job_.prompts.text, error) &&
+      inside(std::filesystem::weakly_canonical(job_.prompts.text, error), output)) {
+    problems_.add(source("output"), ": output: ", result_.job.output, " lies in the folder of the videos, ",
+                  job_.prompts.text, "; give one beside it");
     return;
-  problems_.add(source("output"), ": output: ", result_.job.output, " lies in the folder of the videos, ",
-                job_.prompts.text, "; give one beside it");
+  }
+  std::map<std::string, bool> within;  // by the videos' folders, since there are few
+  for (const Item& item : result_.items) {
+    const std::filesystem::path video = item.video;
+    const auto [known, is_new] = within.emplace(video.parent_path().string(), false);
+    if (is_new) {
+      const auto folder = video.parent_path().empty() ? std::filesystem::path(".") : video.parent_path();
+      known->second = inside(output, std::filesystem::weakly_canonical(folder, error));
+    }
+    const bool link = std::filesystem::is_symlink(std::filesystem::symlink_status(video, error));
+    if (!known->second && !(link && inside(output, std::filesystem::weakly_canonical(video, error))))
+      continue;
+    problems_.add(source("output"), ": output: ", result_.job.output, " holds the video ", item.video,
+                  ", which an output may replace; give another folder");
+    return;
+  }
 }
 
 /// What a regress job is to be compared with must be there before anything is made.

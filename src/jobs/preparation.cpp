@@ -41,7 +41,7 @@ void warn_some(const std::vector<std::string>& warnings) {
 std::vector<ManifestItem> manifest_of(const ResolvedJob& job) {
   std::vector<ManifestItem> items;
   for (const Item& item : job.items)
-    items.push_back({item.id, item.flops});
+    items.push_back({.id = item.id, .flops = item.flops, .min_ssim = item.min_ssim});
   return items;
 }
 

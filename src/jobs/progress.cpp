@@ -45,7 +45,7 @@ std::string cut(const std::string& text, size_t width) {
 std::string manifest_text(const std::vector<ManifestItem>& items) {
   nlohmann::json list = nlohmann::json::array();
   for (const ManifestItem& item : items)
-    list.push_back({item.id, item.flops});
+    list.push_back({item.id, item.flops, item.min_ssim ? nlohmann::json(*item.min_ssim) : nlohmann::json()});
   return nlohmann::json{{"items", std::move(list)}}.dump() + "\n";
 }
 
@@ -53,8 +53,12 @@ std::vector<ManifestItem> read_manifest(const OutputFolder& folder) {
   const nlohmann::json json = read_json_object(folder.manifest(), uint64_t{1} << 30);
   std::vector<ManifestItem> items;
   try {
-    for (const auto& row : json.at("items"))
-      items.push_back({row.at(0).get<std::string>(), row.at(1).get<double>()});
+    for (const auto& row : json.at("items")) {
+      ManifestItem item{.id = row.at(0).get<std::string>(), .flops = row.at(1).get<double>()};
+      item.knows_min_ssim = row.size() > 2;
+      if (row.size() > 2 && row[2].is_number()) item.min_ssim = row[2].get<double>();
+      items.push_back(std::move(item));
+    }
   } catch (const nlohmann::json::exception&) {
     items.clear();
   }

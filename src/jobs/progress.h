@@ -16,6 +16,8 @@ namespace rushes {
 struct ManifestItem {
   std::string id;
   double flops = 0;
+  std::optional<double> min_ssim = {};  // the prompt line's own, of job: regress
+  bool knows_min_ssim = false;          // else the manifest is of an older version
 };
 std::string manifest_text(const std::vector<ManifestItem>& items);
 /// Empty where there is none or it is broken.

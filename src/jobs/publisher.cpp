@@ -262,7 +262,8 @@ void Publisher::deliver(const Delivery& delivery) {
   nlohmann::json sent = nlohmann::json::object();
   for (const StageTime& time : delivery.clip.times) {
     times[time.stage] = time.seconds;
-    if (time.bytes_sent > 0) sent[time.stage] = {{"bytes", time.bytes_sent}, {"waited", time.waited}};
+    if (time.bytes_sent > 0 || time.waited > 0)
+      sent[time.stage] = {{"bytes", time.bytes_sent}, {"waited", time.waited}};
   }
   times["writing"] = timer.seconds();
   record.more["times"] = std::move(times);

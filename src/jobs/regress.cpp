@@ -70,7 +70,8 @@ std::string beside_old(const ClipComparison& clip) {
 }
 
 bool unchanged(const ClipComparison& clip) {
-  return clip.verdict == Verdict::passed && clip.pictures_equal && (!clip.latents || clip.latents->equal);
+  return clip.verdict == Verdict::passed && clip.pictures_equal && (!clip.latents || clip.latents->equal) &&
+         clip.video_equal.value_or(true);
 }
 
 /// Has the clip every kind of file that its reference has, and the other way round?
@@ -94,7 +95,9 @@ std::string bless_clip(const ReferenceStore& store, const ClipFiles& clip, const
   std::string said = broken.empty() ? "new" : "replaces one that cannot be read (" + broken + ")";
   if (old) {
     const ClipComparison beside = compare_clip(clip, old->clip);
-    if (unchanged(beside) && same_kinds(clip, old->clip)) return "unchanged (bit-equal); kept as it is";
+    const bool whole = damage(old->clip, "video").empty() && damage(old->clip, "latents").empty();
+    if (unchanged(beside) && same_kinds(clip, old->clip) && whole)
+      return "unchanged (bit-equal); kept as it is";
     said = "replaced: " + beside_old(beside);
     note["before"] = {{"blessed", old->blessed}, {"build", old->clip.text("code")}};
     if (beside.compared()) {
@@ -104,8 +107,9 @@ std::string bless_clip(const ReferenceStore& store, const ClipFiles& clip, const
     for (const Change& change : beside.changes)
       said += str("\n    ", change.key, ": ", change.before, ", now ", change.now);
   }
-  store.put(key, clip, time);
+  // Noted first: killed in between, a line too many is left, and never a change that nobody knows of.
   store.note_blessing(key, note);
+  store.put(key, clip, time);
   return said;
 }
 
@@ -118,8 +122,26 @@ void drop_clip(const ReferenceStore& store, const ReferenceKey& key, const std::
   } catch (const UserError& error) {  // it goes all the more
     note["before"] = {{"unreadable", error.what()}};
   }
-  store.drop(key, id);
   store.note_blessing(key, note);
+  store.drop(key, id);
+}
+
+/// Of all clips of the model, on any device.
+void set_model_threshold(const ReferenceStore& store, const ReferenceKey& key, double value,
+                         const std::string& time, std::ostream& out) {
+  nlohmann::json note = {{"time", time}, {"model", key.model}, {"model_min_ssim", value}};
+  std::string was;
+  try {
+    if (const std::optional<double> before = store.model_min_ssim(key.model)) {
+      note["before"] = {{"model_min_ssim", *before}};
+      was = str(", was ", *before);
+    }
+  } catch (const UserError& error) {
+    log_warning("replaced: ", error.what());
+  }
+  store.note_blessing(key, note);
+  store.set_model_min_ssim(key.model, value);
+  out << "min_ssim of " << key.model << ": " << value << was << "\n";
 }
 
 /// What is wrong with blessing these clips; nothing is changed before all of it is looked for.
@@ -195,6 +217,8 @@ std::vector<ClipFiles> clips_of_output(const fs::path& output) {
     if (const std::string problem = id_problem(item.id); !problem.empty())
       fail(folder.manifest().string(), ": id: ", problem, "; run the job again to have the file made anew");
     clips.push_back(clip_from(folder, item.id));
+    // A prompt line may have another number since the clip was made.
+    if (item.knows_min_ssim) clips.back().min_ssim = item.min_ssim;
   }
   return clips;
 }
@@ -249,7 +273,26 @@ Thresholds thresholds_of(const ResolvedJob& job) {
   Thresholds thresholds;
   thresholds.usual = job.job.regression.min_ssim;
   thresholds.usual_from = "regression.min_ssim of the job";
+  for (const SettingRow& row : job.job.settings) {
+    if (row.key != "regression.min_ssim") continue;
+    if (row.source == "--set") thresholds.forced = thresholds.usual;
+    thresholds.asked = row.source != "default";
+  }
   return thresholds;
+}
+
+/// The model's own threshold counts more than the job's; where it asks for less, that is told.
+void warn_of_lower_thresholds(const Comparison& comparison, const Thresholds& thresholds) {
+  std::map<std::string, double> lower;
+  for (const ClipComparison& clip : comparison.clips) {
+    if (clip.min_ssim_from.ends_with("/model.json") && clip.min_ssim < thresholds.usual)
+      lower.emplace(clip.min_ssim_from, clip.min_ssim);
+  }
+  for (const auto& [from, least] : lower) {
+    if (thresholds.asked)
+      log_warning("min_ssim is ", least, " by ", from, ", less than the job's ", thresholds.usual,
+                  "; --set regression.min_ssim=... counts more than either");
+  }
 }
 
 Comparison compare_output(const fs::path& output, const std::vector<ClipFiles>& clips,
@@ -261,6 +304,7 @@ Comparison compare_output(const fs::path& output, const std::vector<ClipFiles>& 
     fail("--references: no folder ", references.string(),
          " here; rushes bless OUTPUT --references DIR makes one");
   Comparison comparison = compare_clips(clips, store, thresholds, stopped);
+  warn_of_lower_thresholds(comparison, thresholds);
   comparison.output = output.string();
   comparison.time = utc_now();
   try {
@@ -329,7 +373,7 @@ void bless(const BlessRequest& request, std::ostream& out) {
     ids.insert(clip.id);
   }
   for (const auto& [folder, key] : keys) {
-    if (request.model_min_ssim) store.set_model_min_ssim(key.model, *request.model_min_ssim);
+    if (request.model_min_ssim) set_model_threshold(store, key, *request.model_min_ssim, time, out);
     if (!request.only.empty()) continue;
     for (const std::string& id : store.ids(key)) {
       if (ids.count(id) > 0) continue;

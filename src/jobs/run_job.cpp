@@ -296,7 +296,7 @@ void JobRun::work() {
       if (start_.ledger[i].state == ItemState::done) ++view.done;
       if (start_.ledger[i].state == ItemState::failed) ++view.failed;
       if (start_.ledger[i].state != ItemState::todo) continue;
-      todo.push_back({job_.items[i].id, job_.items[i].flops});
+      todo.push_back({.id = job_.items[i].id, .flops = job_.items[i].flops});
       view.left_flops += job_.items[i].flops;
     }
     progress = std::make_unique<Progress>(*folder_, std::move(todo), view);
@@ -318,9 +318,12 @@ void JobRun::work() {
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
   };
-  const Checkpoints checkpoints(
-      *folder_, residence_->work,
-      {start_.run, request_.fresh, static_cast<double>(job_.job.checkpoint_seconds)});
+  const Checkpoints checkpoints(*folder_, residence_->work, claims,
+                                {.run = start_.run,
+                                 .fresh = request_.fresh,
+                                 .seconds = static_cast<double>(job_.job.checkpoint_seconds),
+                                 .layout = plan_->text(),
+                                 .same_layout = job_.job.kind == JobKind::regress});
   if (pipeline_ && !follows) {
     code = guarded([&] {
       writer = std::make_unique<Writer>(publisher, residence_->owner, *folder_);
@@ -414,8 +417,7 @@ int JobRun::finish() {
       for (const auto& [id, count] : claims.all_deaths()) {
         if (now.done.count(id) > 0) claims.forget_deaths(id);
       }
-      for (const std::string& id : now.done)
-        remove_checkpoint(*folder_, id);
+      sweep_checkpoints(*folder_, now.done);
     });
     const int wrote = guarded([&] {
       code = kExitStopped;  // where even the count of starts cannot be written

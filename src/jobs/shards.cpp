@@ -263,7 +263,7 @@ void ShardStore::remove_unused(const DatasetContents& contents) {
   }
 }
 
-DatasetContents dataset_contents(const OutputFolder& folder, bool verify) {
+DatasetContents dataset_contents(const OutputFolder& folder, bool verify, FileHashes& hashes) {
   DatasetContents contents;
   std::map<std::string, std::set<std::string>> ids;  // of each shard
   std::map<std::string, FileEntry> entries;
@@ -280,7 +280,7 @@ DatasetContents dataset_contents(const OutputFolder& folder, bool verify) {
       // HDF5 itself may crash on a damaged file, so that one must not get that far.
       ItemRecord one;
       one.files = {entries.at(path)};
-      if (const std::string differs = files_differ(one, folder.root(), verify); !differs.empty())
+      if (const std::string differs = files_differ(one, folder.root(), verify, hashes); !differs.empty())
         fail(differs);
       const Shard shard(folder.root() / path);
       ShardRows rows{path, {}};
@@ -294,6 +294,11 @@ DatasetContents dataset_contents(const OutputFolder& folder, bool verify) {
     }
   }
   return contents;
+}
+
+DatasetContents dataset_contents(const OutputFolder& folder) {
+  FileHashes hashes;
+  return dataset_contents(folder, /*verify=*/false, hashes);
 }
 
 std::optional<std::string> sample_path(const OutputFolder& folder, const std::string& id) {
@@ -314,13 +319,12 @@ std::string pixels_of(const fs::path& root, const std::string& path) {
   return "none";
 }
 
-std::vector<std::string> verify_dataset(const OutputFolder& folder) {
+std::vector<std::string> verify_dataset(const OutputFolder& folder, FileHashes& hashes) {
   std::vector<std::string> wrong;
   std::map<std::string, FileEntry> files;
   bool all_read = true;
   for (const auto& [id, entry] : recorded(folder, all_read))
     files.emplace(entry.path, entry);
-  FileHashes hashes;
   for (const auto& [path, entry] : files) {
     ItemRecord one;
     one.files = {entry};

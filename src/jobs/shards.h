@@ -16,6 +16,7 @@
 #include "config/settings.h"
 #include "datasets/shard.h"
 #include "jobs/output_folder.h"
+#include "jobs/record.h"
 
 namespace rushes {
 
@@ -68,7 +69,8 @@ struct DatasetContents {
   std::vector<std::string> unreadable;  // shards
 };
 /// A shard is opened only where its size and time are as recorded, else (and with `verify` always) its bytes.
-DatasetContents dataset_contents(const OutputFolder& folder, bool verify = false);
+DatasetContents dataset_contents(const OutputFolder& folder, bool verify, FileHashes& hashes);
+DatasetContents dataset_contents(const OutputFolder& folder);
 
 /// Where the item's sample is by its record now, relative to the folder; nothing where it has none.
 std::optional<std::string> sample_path(const OutputFolder& folder, const std::string& id);
@@ -78,6 +80,6 @@ std::optional<std::string> sample_path(const OutputFolder& folder, const std::st
 std::string pixels_of(const std::filesystem::path& root, const std::string& path);
 
 /// Samples whose files are not as recorded: "<path>: <what>". Reads everything.
-std::vector<std::string> verify_dataset(const OutputFolder& folder);
+std::vector<std::string> verify_dataset(const OutputFolder& folder, FileHashes& hashes);
 
 }  // namespace rushes

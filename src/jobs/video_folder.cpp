@@ -146,7 +146,12 @@ class Captions {
       const auto cap = list[i].find("cap");
       if (cap != list[i].end() && cap->is_array() && !cap->empty() && cap->front().is_string())
         caption = cap->front().get<std::string>();
-      add(string_at(list[i], "path"), caption, where);
+      // Beside the list, or below videos/ as in FastVideo's data sets.
+      const std::string file = string_at(list[i], "path");
+      std::error_code error;
+      const bool below = !fs::exists(path.parent_path() / file, error) &&
+                         fs::exists(path.parent_path() / "videos" / file, error);
+      add(below ? str("videos/", file) : file, caption, where);
     }
   }
 
@@ -185,13 +190,16 @@ std::vector<std::string> videos_below(const fs::path& folder) {
   return names;
 }
 
-/// "a/b c.mp4" -> "a-b_c"; "" where none can be made.
+/// Of the name alone, whatever else comes to lie in the folder: "clip.mp4" -> "clip", and where that does not
+/// say everything with a hash: "a/b c.mp4" -> "a-b_c-1a2b3c4d", as "clip.avi". "" where none can be made.
 std::string id_of(const std::string& name) {
-  std::string id = fs::path(name).replace_extension().generic_string();
+  const std::string stem = fs::path(name).replace_extension().generic_string();
+  std::string id = stem;
   for (char& c : id) {
     if (c == '/') c = '-';
     if (!id_problem(std::string(1, c)).empty() && c != '.') c = '_';
   }
+  if (id != stem || fs::path(name).extension() != ".mp4") id = str(id, "-", hash_bytes(name).substr(0, 8));
   return id_problem(id).empty() ? id : "";
 }
 

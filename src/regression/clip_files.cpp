@@ -13,6 +13,8 @@
 namespace rushes {
 namespace {
 
+constexpr uint64_t kMostPictureBytes = uint64_t{8} << 30;  // as read_video
+
 namespace fs = std::filesystem;
 
 std::vector<ClipFile> of_kind(const ClipFiles& clip, const std::string& kind) {
@@ -64,6 +66,9 @@ Frames load_pictures(const ClipFiles& clip, PictureSource source) {
   for (const ClipFile& file : files) {
     const fs::path path = clip.root / file.path;
     const Frames one = read_png(path);
+    if (files.size() * one.rgb.size() > kMostPictureBytes)
+      fail(path.string(), ": ", files.size(), " frames of ", one.width, "x", one.height, " need more than ",
+           kMostPictureBytes, " bytes of memory");
     if (all.count == 0) {
       all.height = one.height;
       all.width = one.width;

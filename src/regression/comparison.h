@@ -79,6 +79,7 @@ struct Comparison {
 struct Thresholds {
   std::optional<double> forced;
   double usual = 0.98;
+  bool asked = false;  // `usual` is no default
   std::string usual_from = "default";
 };
 

@@ -74,6 +74,9 @@ void note_in_history(const ReferenceStore& references, const Comparison& compari
 
 std::vector<Night> read_history(const ReferenceStore& references, size_t most) {
   std::vector<Night> nights;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(history_path(references), error))
+    return nights;  // a pipe would wait for ever
   std::ifstream file(history_path(references), std::ios::binary);
   std::string line;
   while (std::getline(file, line)) {

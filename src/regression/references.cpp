@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -123,6 +124,17 @@ What clips looked like when they were last blessed: frames, latents or videos wi
 Folders: model / device kind, number format and attention backend.
 )";
 
+/// What is written below the root stays there: none of the folders on the way may be a link.
+void refuse_links(const fs::path& root, const fs::path& inner) {
+  fs::path path = root;
+  for (const fs::path& part : inner) {
+    path /= part;
+    std::error_code error;
+    if (fs::is_symlink(fs::symlink_status(path, error)))
+      fail(path.string(), " is a link; nothing is written through it: make it a folder");
+  }
+}
+
 }  // namespace
 
 std::string ReferenceKey::folder() const {
@@ -225,12 +237,13 @@ std::optional<double> ReferenceStore::model_min_ssim(const std::string& model) c
   const json object = read_object(path);
   const auto at = object.find("min_ssim");
   if (at == object.end()) return std::nullopt;
-  if (!at->is_number() || at->get<double>() < -1 || at->get<double>() > 1)
-    fail(path.string(), ": min_ssim must be a number up to 1; found ", at->dump());
+  if (!at->is_number() || at->get<double>() < 0 || at->get<double>() > 1)
+    fail(path.string(), ": min_ssim must be a number from 0 to 1; found ", at->dump());
   return at->get<double>();
 }
 
 void ReferenceStore::set_model_min_ssim(const std::string& model, double value) const {
+  refuse_links(root_, model);
   make_folder(root_ / model);
   write_file_atomic(root_ / model / "model.json", pretty({{"min_ssim", value}}), owner_name());
 }
@@ -239,6 +252,8 @@ void ReferenceStore::put(const ReferenceKey& key, const ClipFiles& clip, const s
   const fs::path current = pointer(key.folder(), clip.id);  // refuses ids that are no file names
   const fs::path versions = root_ / key.folder() / "versions" / clip.id;
   const fs::path staging = versions / str(".", time, ".", owner_name(), ".tmp");
+  for (const char* inner : {"clips", "versions"})
+    refuse_links(root_, fs::path(key.folder()) / inner / clip.id);
   make_folder(staging);
   std::error_code ignored;
   try {
@@ -284,6 +299,7 @@ void ReferenceStore::drop(const ReferenceKey& key, const std::string& id) const 
 void ReferenceStore::note_blessing(const ReferenceKey& key, json line) const {
   line["user"] = user_name();
   line["host"] = host_name();
+  refuse_links(root_, key.folder());
   make_folder(root_ / key.folder());
   append_json_line(root_ / key.folder() / "blessings.jsonl", line);
 }
@@ -308,12 +324,18 @@ void ReferenceStore::export_to(const fs::path& target) const {
     for (const std::string& key : keys()) {
       for (const std::string& id : ids(key)) {
         const fs::path versions = fs::path(key) / "versions" / id;
-        for (const ClipFile& file : read(key, id).clip.files)
+        for (const ClipFile& file : read(key, id).clip.files) {
           copy_whole(root_ / versions / file.path, staging / versions / file.path);
+          // Damaged ones must not go round; nor what a link in a folder from elsewhere leads to.
+          if (hash_file(staging / versions / file.path) != file.hash)
+            fail((root_ / versions / file.path).string(), " has other bytes than recorded; bless ", id,
+                 " anew");
+        }
         copy_whole(pointer(key, id), staging / key / "clips" / (id + ".json"));
       }
-      const fs::path model = fs::path(key).parent_path() / "model.json";
-      if (is_there(root_ / model)) copy_whole(root_ / model, staging / model);
+      const fs::path model = fs::path(key).parent_path();
+      if (const auto least = model_min_ssim(model.string()))
+        write_file_atomic(staging / model / "model.json", pretty({{"min_ssim", *least}}), owner_name());
     }
     write_file_atomic(staging / "README.md", kCard, owner_name());
     fs::rename(staging, path, error);
@@ -327,8 +349,16 @@ void ReferenceStore::export_to(const fs::path& target) const {
 
 void append_json_line(const fs::path& path, const json& line) {
   std::string text = line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) fail("cannot write ", path.string(), ": ", std::strerror(errno));
+  // Never through a link: in a folder from elsewhere it may lead to any file of the user's.
+  const int fd =
+      ::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+  if (fd < 0)
+    fail("cannot write ", path.string(), ": ", errno == ELOOP ? "it is a link" : std::strerror(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    fail("cannot write ", path.string(), ": it is no file");
+  }
   while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
   }
   const off_t size = ::lseek(fd, 0, SEEK_END);

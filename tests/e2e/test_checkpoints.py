@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Clips that are stopped or killed in the middle go on where they were, byte-equal to unbroken ones."""
+import json
 import os
 import random
 import shutil
@@ -26,6 +27,15 @@ def checkpoints(out):
 def under_way(started, out, seconds, before=0):
     """Waits until the clip has been worked on for so long. `before`: how often an item was begun before."""
     expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(events(out, "item_started")) > before), started.text())
+    def seen():
+        for path in (out / ".rushes" / "owners").glob("*.json"):
+            try:
+                if json.loads(path.read_text()).get("step", 0) > 0:
+                    return True
+            except (OSError, ValueError):
+                continue
+        return False
+    expect(started.wait_until(seen), started.text())
     time.sleep(seconds)
 
 
@@ -146,13 +156,17 @@ def case_what_must_not_be_used(folder, model):
 
 def case_no_room_for_it(folder, model):
     """What cannot be kept is told, and costs nothing but the steps."""
-    job = write_job(folder, model, rows=ONE, **SLOW, checkpoint_seconds=1)
+    job = write_job(folder, model, rows=ONE, **SLOW)
     out = folder / "out"
     out.mkdir()
     (out / ".rushes").mkdir()
     (out / ".rushes" / "checkpoints").write_text("no folder")
-    text = run(job)
-    expect(text.count("no checkpoint can be kept") <= 1, text)
+    started = launch(job)
+    under_way(started, out, 0.3)
+    started.kill(started.ranks(), signal.SIGUSR1)
+    expect(started.wait() == 75 and started.text().count("no checkpoint can be kept") == 1, started.text())
+    (out / ".rushes" / "checkpoints").unlink()
+    run(job)
     assert_clean(out, ["clip"])
     expect(len(events(out, "item_done")) == 1, events(out))
 

@@ -158,6 +158,14 @@ class VideoReader {
   AVRational rate() const { return rate_; }
   /// Quarter turns clockwise that a player makes before it shows a frame; known once frames come.
   int turns() const { return turns_; }
+  /// How wide a pixel is beside its height: the container's word counts more than the stream's own.
+  double pixel_width(const AVFrame& frame) const {
+    const AVRational of_file = file_->streams[stream_]->sample_aspect_ratio, own = frame.sample_aspect_ratio;
+    for (const AVRational& ratio : {of_file, own}) {
+      if (ratio.num > 0 && ratio.den > 0) return av_q2d(ratio);
+    }
+    return 1;
+  }
 
   /// Calls take(frame, seconds) with every frame and when it is shown, until it gives false.
   template <class Take>
@@ -195,9 +203,13 @@ class VideoReader {
     tick_ = stream.time_base;
     const uint8_t* const matrix = av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr);
     if (matrix == nullptr) return;
-    // FFmpeg counts degrees anticlockwise; anything but quarter turns (and mirrors) is shown as it is.
-    const double degrees = -av_display_rotation_get(reinterpret_cast<const int32_t*>(matrix));
-    if (std::isfinite(degrees)) turns_ = static_cast<int>(std::lround(degrees / 90) & 3);
+    int32_t m[9];
+    std::memcpy(m, matrix, sizeof m);
+    // FFmpeg counts degrees anticlockwise; anything but quarter turns, mirrors too, is shown as it is.
+    const double degrees = -av_display_rotation_get(m);
+    const bool mirrored = static_cast<double>(m[0]) * m[4] - static_cast<double>(m[1]) * m[3] < 0;
+    if (!mirrored && std::isfinite(degrees) && std::abs(std::remainder(degrees, 90)) < 1)
+      turns_ = static_cast<int>(std::lround(degrees / 90) & 3);
   }
 
   template <class Take>
@@ -323,8 +335,7 @@ class ClipFrames {
     const bool lies = turns_ % 2 == 1;
     cut_width_ = lies ? shape_.height : shape_.width;
     cut_height_ = lies ? shape_.width : shape_.height;
-    const AVRational pixel = frame.sample_aspect_ratio;
-    const double wide = pixel.num > 0 && pixel.den > 0 ? av_q2d(pixel) : 1;  // of a pixel, beside its height
+    const double wide = reader_.pixel_width(frame);
     const double scale = std::max(static_cast<double>(cut_width_) / (width_ * wide),
                                   static_cast<double>(cut_height_) / height_);
     const double to_width = width_ * wide * scale, to_height = height_ * scale;

@@ -56,13 +56,16 @@ class UniPcRun : public SchedulerRun {
     if (done < 1 || done > static_cast<int64_t>(plan_.size()) || history.size() != known + 1 ||
         history.count("last_sample") == 0)
       fail("no history of ", done, " UniPC steps of order ", config_.solver_order);
-    last_sample_ = history.at("last_sample");
+    const at::Tensor& last = history.at("last_sample");
+    std::deque<at::Tensor> outputs;
     for (size_t k = 0; k < known; ++k) {
       const auto output = history.find(str("output_", k));
-      if (output == history.end() || output->second.sizes() != last_sample_.sizes())
+      if (output == history.end() || output->second.sizes() != last.sizes())
         fail("no history of ", done, " UniPC steps: output_", k);
-      outputs_.push_back(output->second);
+      outputs.push_back(output->second);
     }
+    last_sample_ = last;
+    outputs_ = std::move(outputs);
     next_ = static_cast<size_t>(done);
   }
 

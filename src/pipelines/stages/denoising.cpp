@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "base/log.h"
 #include "base/timer.h"
 
 namespace rushes {
@@ -106,7 +107,12 @@ int64_t DenoisingStage::resume(ForwardBatch& batch, const RunContext& context) {
   std::map<std::string, at::Tensor> history;
   for (const auto& [name, tensor] : found->history)
     history.emplace(name, tensor.to(device));
-  batch.schedule->resume(found->steps_done, history);
+  try {
+    batch.schedule->resume(found->steps_done, history);
+  } catch (const UserError& error) {  // on every rank alike; the schedule is as it was
+    log_warning("begins anew, the checkpoint cannot be used: ", error.what());
+    return 0;
+  }
   batch.latents = found->latents.to(device);
   batch.continued_from = found->steps_done;
   return found->steps_done;
@@ -144,10 +150,13 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
     const at::Tensor noise = predict(batch, timesteps[step], step_context);
     batch.latents = batch.schedule->step(noise, batch.latents);
     if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());
-    // Behind the last step too where the run is to stop: only decoding is left then.
-    const bool last = step + 1 == steps;
-    if (context.checkpoints != nullptr && (last ? context.stop.requested() : context.checkpoints->due()))
-      keep(batch, step + 1, context);
+    if (context.checkpoints != nullptr && context.checkpoints->due()) keep(batch, step + 1, context);
+  }
+  try {
+    context.check_stop("decoding");
+  } catch (const StoppedEarly&) {
+    keep(batch, steps, context);
+    throw;
   }
 }
 

@@ -33,13 +33,20 @@ std::string next_link(const std::string& header) {
   return {};
 }
 
+/// Sums of sizes must not wrap, and none is larger than a disk.
+uint64_t size_from(const nlohmann::json& size) {
+  if (!size.is_number_unsigned() || size.get<uint64_t>() > uint64_t{1} << 50)
+    fail("a file's size is ", size.dump());
+  return size.get<uint64_t>();
+}
+
 TreeFile file_from(const nlohmann::json& row) {
   TreeFile file;
-  file.size = row.at("size").get<uint64_t>();
+  file.size = size_from(row.at("size"));
   file.blob_id = row.at("oid").get<std::string>();
   if (const auto lfs = row.find("lfs"); lfs != row.end() && lfs->is_object()) {
     file.lfs_sha256 = lfs->at("oid").get<std::string>();
-    file.size = lfs->at("size").get<uint64_t>();
+    file.size = size_from(lfs->at("size"));
     if (!is_hex(file.lfs_sha256, 64)) fail("its sha256 is ", quote_name(file.lfs_sha256));
   }
   if (!is_hex(file.blob_id, 40)) fail("its git id is ", quote_name(file.blob_id));

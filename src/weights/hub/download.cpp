@@ -123,8 +123,8 @@ void Worker::request(const Wanted& wanted, PartialFile& partial, Reply& reply) {
 void Worker::collect(const Wanted& wanted, PartialFile& partial) {
   Retries retries(cancel_, context_.heartbeat);
   bool restarted = false, link_refused = false;
+  uint64_t furthest = partial.have();  // what is fetched a second time is no headway
   while (!partial.whole()) {
-    const uint64_t before = partial.have();
     std::string why;
     double asked = 0;
     try {
@@ -153,7 +153,8 @@ void Worker::collect(const Wanted& wanted, PartialFile& partial) {
       if (restarted) fail(why, "; does a proxy change them?");
       restarted = true;
     }
-    if (partial.have() > before) {
+    if (partial.have() > furthest) {
+      furthest = partial.have();
       retries.restart();
       link_refused = false;
     }

@@ -113,7 +113,7 @@ size_t on_body(char* data, size_t, size_t count, void* user) {
   if (status != 200 && status != 206) {
     const size_t room = kMostErrorBody - transfer.reply.body.size();
     transfer.reply.body.append(data, std::min(room, count));
-    return count;
+    return room > 0 ? count : 0;  // enough is known; an endless body would be read for ever
   }
   try {
     (*transfer.sink)(transfer.reply, {data, count});
@@ -252,7 +252,8 @@ Reply HttpClient::get(const std::string& url, uint64_t from, const Sink& sink) {
     const CURLcode code = curl_easy_perform(handle_->curl);
     if (transfer.error) std::rethrow_exception(transfer.error);
     cancel_.check();
-    if (code != CURLE_OK) throw transfer_error(code, at, handle_->error);
+    const bool enough = code == CURLE_WRITE_ERROR && transfer.reply.body.size() >= kMostErrorBody;
+    if (code != CURLE_OK && !enough) throw transfer_error(code, at, handle_->error);
     if (!is_redirect(transfer.reply.status)) {
       transfer.reply.from_hub = is_hub(at);
       transfer.reply.host = host_of(at);

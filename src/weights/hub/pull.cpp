@@ -236,7 +236,8 @@ Pulled Puller::pull() {
   try {
     whole = is_whole(commit);
   } catch (const UserError&) {
-    if (!remove_damaged(commit)) throw;
+    // Where nothing damaged is found another has just removed it: complete() looks again, under the lock.
+    remove_damaged(commit);
   }
   try {
     if (!whole) complete(commit);
