@@ -206,7 +206,16 @@ def case_two_runs_share_one_folder(folder, model):
     run(alone, mpi=False)
     job = write_job(folder, model, count=8, steps=1000)
     out = folder / "out"
-    runs = [launch(job, mpi=False), launch(job, ranks=2)]
+    # The first one stands still until the second has an item too, else it may be through before that has started.
+    first = launch(job, mpi=False)
+    begun = lambda count: (out / "events.jsonl").exists() and len(events(out, "item_started")) >= count
+    expect(first.wait_until(lambda: begun(1)), first.text())
+    first.kill(first.ranks(), signal.SIGSTOP)
+    so_far, end = len(events(out, "item_started")), time.monotonic() + 20  # it may hold the folder's lock: not for ever
+    second = launch(job, ranks=2)
+    second.wait_until(lambda: begun(so_far + 1) or time.monotonic() > end)
+    first.kill(first.ranks(), signal.SIGCONT)
+    runs = [first, second]
     codes = [started.wait() for started in runs]
     expect(codes == [0, 0], f"exit codes {codes}:\n" + "\n".join(started.text() for started in runs))
     assert_clean(out, ids(8))
