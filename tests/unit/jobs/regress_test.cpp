@@ -159,3 +159,61 @@ TEST_CASE("regress: the noise floor names what differs") {
   CHECK_THAT(noise_floor_of({first, pictures}),
              Contains("0 of 2 clips bit-equal; lowest SSIM of a frame 0.99") && Contains("(a, frame 0)"));
 }
+
+TEST_CASE("regress: nothing is written through links of a references folder from elsewhere") {
+  const TestFolder folder;
+  const fs::path output = output_of(folder / "out", {{"clip"}});
+  const std::string mine = folder.write("mine.txt", "my own\n");
+  std::ostringstream out;
+  BlessRequest request;
+  request.output = output;
+  request.references = folder / "refs";
+  const auto why = [&] { return error_of([&] { bless(request, out); }); };
+  fs::create_directories(folder / "refs" / "a--b" / "cpu-float32-flash");
+  fs::create_symlink(mine, folder / "refs" / "a--b" / "cpu-float32-flash" / "blessings.jsonl");
+  CHECK_THAT(why(), Contains("blessings.jsonl") && Contains("link"));
+  fs::remove_all(folder / "refs");
+  fs::create_directories(folder / "refs");
+  fs::create_directories(folder / "elsewhere");
+  fs::create_directory_symlink(folder / "elsewhere", folder / "refs" / "a--b");
+  CHECK_THAT(why(), Contains("nothing is written through it"));
+  CHECK(fs::is_empty(folder / "elsewhere"));
+  CHECK(read_file(mine) == "my own\n");
+  fs::remove_all(folder / "refs");
+  bless(request, out);
+  fs::create_symlink(mine, folder / "refs" / "history.jsonl");
+  compare_output(output, clips_of_output(output), folder / "refs", {}, nullptr);
+  CHECK(read_file(mine) == "my own\n");
+}
+
+TEST_CASE("regress: a reference with other bytes than recorded is not put up for others") {
+  const TestFolder folder;
+  const fs::path output = output_of(folder / "out", {{"clip"}});
+  std::ostringstream out;
+  BlessRequest request;
+  request.output = output;
+  request.references = folder / "refs";
+  bless(request, out);
+  const std::string secret = folder.write("secret", "a key");
+  for (const auto& file : fs::recursive_directory_iterator(folder / "refs")) {
+    if (file.path().extension() != ".safetensors") continue;
+    fs::remove(file.path());
+    fs::create_symlink(secret, file.path());
+    break;
+  }
+  CHECK_THAT(error_of([&] { ReferenceStore(folder / "refs").export_to(folder / "up"); }),
+             Contains("other bytes than recorded"));
+  CHECK_FALSE(fs::exists(folder / "up"));
+  // And the reference is made anew, though its pictures are equal.
+  bless(request, out);
+  ReferenceStore(folder / "refs").export_to(folder / "up");
+}
+
+TEST_CASE("regress: a prompt line's threshold is the latest list's") {
+  const TestFolder folder;
+  const fs::path output = output_of(folder / "out", {{"clip"}});
+  note(output / ".rushes" / "manifest.json", manifest_text({{.id = "clip", .flops = 1, .min_ssim = 0.99}}));
+  CHECK(clips_of_output(output).at(0).min_ssim == 0.99);
+  note(output / ".rushes" / "manifest.json", R"({"items": [["clip", 1.0]]})");  // of an older version
+  CHECK_FALSE(clips_of_output(output).at(0).min_ssim.has_value());
+}
