@@ -147,7 +147,13 @@ std::optional<std::string> Cache::ref(const std::string& revision) const {
   const fs::path file = folder_ / "refs" / revision;
   std::error_code error;
   if (!fs::is_regular_file(file, error)) return {};
-  std::string commit = read_file(file, kMostRefBytes);
+  std::string commit;
+  try {
+    commit = read_file(file, kMostRefBytes);
+  } catch (const UserError& error) {  // a ref is a hint: the Hub knows better
+    log_warning(error.what());
+    return {};
+  }
   while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' '))
     commit.pop_back();
   if (!is_commit(commit)) return {};

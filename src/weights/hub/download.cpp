@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/timer.h"
 #include "weights/hub/partial_file.h"
 #include "weights/words.h"
 
@@ -67,7 +68,14 @@ void Worker::fetch(const Wanted& wanted) {
     context_.progress.file_done();
     return;
   }
-  PartialFile partial(cache.incomplete(wanted.file.etag(), lock.held()), wanted.file);
+  Timer since_beat;
+  const auto meanwhile = [&] {
+    cancel_.check();
+    if (since_beat.seconds() < 1) return;
+    since_beat = Timer();
+    if (context_.heartbeat) context_.heartbeat();  // who waits for this must not give it up
+  };
+  PartialFile partial(cache.incomplete(wanted.file.etag(), lock.held()), wanted.file, meanwhile);
   context_.progress.resumed(partial.have());
   try {
     bool right = false;

@@ -14,20 +14,27 @@
 
 namespace rushes::hub {
 
-PartialFile::PartialFile(std::filesystem::path path, const TreeFile& file)
+PartialFile::PartialFile(std::filesystem::path path, const TreeFile& file,
+                         const std::function<void()>& meanwhile)
     : path_(std::move(path)), file_(file) {
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
   struct stat info {};
   if (fd_ < 0 || ::fstat(fd_, &info) != 0) fail_write();
   hash_.emplace(file_.etag(), file_.size);
-  if (!read_left_over(static_cast<uint64_t>(info.st_size))) restart();
+  try {
+    if (!read_left_over(static_cast<uint64_t>(info.st_size), meanwhile)) restart();
+  } catch (...) {
+    ::close(fd_);
+    throw;
+  }
 }
 
 /// What an earlier start left; false where that cannot be used.
-bool PartialFile::read_left_over(uint64_t size) {
+bool PartialFile::read_left_over(uint64_t size, const std::function<void()>& meanwhile) {
   if (size > file_.size) return false;
   std::vector<char> piece(size_t{1} << 20);
   while (have_ < size) {
+    meanwhile();
     const ssize_t count = ::pread(fd_, piece.data(), piece.size(), static_cast<off_t>(have_));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return false;

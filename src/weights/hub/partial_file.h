@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,8 +15,9 @@ namespace rushes::hub {
 
 class PartialFile {
  public:
-  /// Opens or makes the file, and reads what an earlier start left in it. Throws UserError.
-  PartialFile(std::filesystem::path path, const TreeFile& file);
+  /// Opens or makes the file, and reads what an earlier start left in it, which may take minutes: `meanwhile`
+  /// is called every MiB, and what it throws ends it. Throws UserError.
+  PartialFile(std::filesystem::path path, const TreeFile& file, const std::function<void()>& meanwhile);
   ~PartialFile();
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
@@ -32,7 +34,7 @@ class PartialFile {
   void remove();
 
  private:
-  bool read_left_over(uint64_t size);
+  bool read_left_over(uint64_t size, const std::function<void()>& meanwhile);
   [[noreturn]] void fail_write() const;
 
   const std::filesystem::path path_;
