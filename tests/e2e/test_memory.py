@@ -31,7 +31,8 @@ def shares(pid):
 
 
 def most_memory(folder, name, ranks, parallel, preexec=None):
-    """-> the largest sum over the ranks while they make clips, and the videos."""
+    """-> the largest sum over the ranks while they make clips (but for a twentieth of the time: while pages become shared, ranks
+    that are looked at one after the other count them twice), and the videos."""
     job = folder / f"{name}.yaml"
     out = folder / name
     rows = [{"prompt": f"a red circle {i}", "id": f"clip-{i}", "seed": i} for i in range(4)]
@@ -49,16 +50,16 @@ def most_memory(folder, name, ranks, parallel, preexec=None):
         started = launch(job, ranks=ranks)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    most = 0
+    seen = []
     while started.process.poll() is None:
         try:
             pids = started.ranks()
-            most = max(most, sum(shares(pid) for pid in pids))
+            seen.append(sum(shares(pid) for pid in pids))
         except OSError:
             pass
         time.sleep(0.02)
     expect(started.wait() == 0, started.text())
-    return most, digests(out), started.text()
+    return sorted(seen)[len(seen) * 19 // 20], digests(out), started.text()
 
 
 def case_one_copy_of_the_weights(folder, _):
