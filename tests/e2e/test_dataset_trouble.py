@@ -8,7 +8,7 @@ import time
 
 from e2e.support import binary, expect, launch, main, records, run, write_job
 from e2e.test_dataset import alike, check_files, check_set
-from e2e.test_full_disk import mount, unmount
+from e2e.test_full_disk import fill_up, mount, unmount
 
 FRAMES = {"save": ("hdf5", "latents", "frames"), "dataset": {"pixels": "frames", "shard_clips": 2}}
 
@@ -140,16 +140,11 @@ def case_a_disk_that_fills_up(folder, model):
         out = disk / "out"
         started = launch(job, ranks=2)
         expect(started.wait_until(lambda: (out / "items").exists() and len(records(out)) >= 3), started.text())
-        with open(disk / "filler", "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        filler = fill_up(disk)
         code = started.wait(180)
         expect(code == 75 and "No space left on device" in started.text(), f"exit code {code}:\n{started.text()}")
         expect(all(record["status"] == "done" for record in records(out).values()), "an item was blamed for the disk")
-        (disk / "filler").unlink()
+        filler.unlink()
         run(job, ranks=2)
         check_set(out, [row["id"] for row in rows])
         check_files(out)

@@ -19,6 +19,18 @@ def unmount(disk):
     subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
+def fill_up(disk):
+    """Takes all room that is left; gives the file that holds it."""
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    return filler
+
+
 def case_one_rank_with_a_full_disk_leaves_its_items_to_the_others(folder, model):
     job = write_job(folder, model, count=6, steps=2500)
     out = folder / "out"
@@ -46,13 +58,7 @@ def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
         out = disk / "out"
         started = launch(job, ranks=2)
         expect(started.wait_until(lambda: (out / "events.jsonl").exists() and len(done_counts(out)) >= 1), started.text())
-        filler = disk / "filler"
-        with open(filler, "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        filler = fill_up(disk)
         code = started.wait(120)
         expect(code == 75, f"exit code {code}:\n{started.text()}")
         expect("No space left on device" in started.text() and "run the same command again" in started.text(), started.text())
