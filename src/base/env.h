@@ -13,6 +13,10 @@ enum class EnvVar {
   rank_timeout,             // RUSHES_RANK_TIMEOUT
   overlap,                  // RUSHES_OVERLAP
   home,                     // HOME
+  path,                     // PATH
+  end_time,                 // RUSHES_END_TIME
+  grace,                    // RUSHES_GRACE
+  site,                     // RUSHES_SITE
   hf_token,                 // HF_TOKEN
   hf_token_path,            // HF_TOKEN_PATH
   hf_home,                  // HF_HOME
@@ -28,6 +32,7 @@ enum class EnvVar {
   slurm_localid,            // SLURM_LOCALID
   slurm_nodeid,             // SLURM_NODEID
   slurm_step_tasks,         // SLURM_STEP_TASKS_PER_NODE
+  slurm_step_num_tasks,     // SLURM_STEP_NUM_TASKS
   ompi_world_size,          // OMPI_COMM_WORLD_SIZE
   pmix_rank,                // PMIX_RANK
   terminal,                 // RUSHES_TERMINAL

@@ -20,6 +20,7 @@
 #include "commands/probe_command.h"
 #include "commands/run_command.h"
 #include "commands/status_command.h"
+#include "commands/submit_command.h"
 #include "commands/weights_command.h"
 #include "device/torch_error.h"
 #include "dist/world.h"
@@ -40,6 +41,7 @@ const std::vector<Command>& commands() {
        "makes a job's clips, or those that are left of it", run_command},
       {"plan", "plan JOB [--ranks N] [--device D]", "shows settings, layout and work; loads no weights",
        plan_command},
+      {"submit", "submit JOB [--print] [--nightly[=HH:MM]]", "submits a job to Slurm", submit_command},
       {"status", "status OUTPUT [--watch]", "shows how far the runs over an output folder are",
        status_command},
       {"compare", "compare OUTPUT --references DIR [--min-ssim X]", "compares clips with their references",

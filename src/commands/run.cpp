@@ -107,7 +107,7 @@ bool is_first_started() {
 }
 
 int run_in_world(const std::string& command, const std::function<RunRequest()>& read_request,
-                 const StopToken& stop) {
+                 StopToken& stop) {
   const std::unique_ptr<World> made = make_world();
   World& world = *made;
   log_setup(world.rank(), world.size(), current_level());

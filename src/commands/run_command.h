@@ -15,7 +15,7 @@ int run_command(int argc, char** argv);
 /// Makes the world and runs what `read_request` gives on every rank; what is wrong with the command line is
 /// said once. Returns the exit code.
 int run_in_world(const std::string& command, const std::function<RunRequest()>& read_request,
-                 const StopToken& stop);
+                 StopToken& stop);
 
 bool asks_for_help(int argc, char** argv);
 /// Of the ranks that a launcher started, before there is a world.

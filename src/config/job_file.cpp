@@ -54,7 +54,8 @@ Field<Precision> dtype_field(const std::string& key, std::optional<Dtype> Precis
 std::vector<std::pair<std::string, std::vector<std::string>>> sections() {
   return {{"sampling", field_keys(sampling_fields())},     {"video", field_keys(video_fields())},
           {"parallel", field_keys(parallel_fields())},     {"precision", field_keys(precision_fields())},
-          {"regression", field_keys(regression_fields())}, {"dataset", field_keys(dataset_fields())}};
+          {"regression", field_keys(regression_fields())}, {"dataset", field_keys(dataset_fields())},
+          {"cluster", field_keys(cluster_fields())}};
 }
 
 /// The full key of a top-level key that belongs into a section, or "".
@@ -146,6 +147,37 @@ const Fields<DatasetOptions>& dataset_fields() {
   return fields;
 }
 
+const Fields<Submission>& cluster_fields() {
+  using S = Submission;
+  static const Fields<S> fields = {
+      text_field("site", &S::site, "whose settings go below these: a name of slurm/sites, or a file"),
+      text_field("name", &S::name, "of the batch job; without it the job file's"),
+      text_field("partition", &S::partition, "Slurm's partition"),
+      text_field("account", &S::account, "who pays"),
+      text_field("qos", &S::qos, "Slurm's quality of service"),
+      whole_field("nodes", &S::nodes, {1, 100'000}, "nodes of each batch job"),
+      whole_or_auto_field("ranks_per_node", &S::ranks_per_node, {1, 4096},
+                          "auto: as many as gpus_per_node, at least 1"),
+      whole_field("gpus_per_node", &S::gpus_per_node, {0, 64}, "0: the batch runs on CPUs"),
+      whole_field("cpus_per_rank", &S::cpus_per_rank, {0, 4096}, "0: Slurm's default"),
+      text_field("memory", &S::memory, "of a node, as Slurm writes it: 64G; 0 is all of it"),
+      text_field("time", &S::time, "limit of the batch job, as Slurm writes it: 12:00:00"),
+      whole_field("array", &S::array, {1, 10'000}, "batch jobs that share the items"),
+      choice_field<S, std::string>("launcher", &S::launcher,
+                                   {{"mpirun", "mpirun"}, {"srun", "srun"}, {"srun:none", "srun:none"}},
+                                   "what starts the ranks; srun:none: ranks that know nothing of each other"),
+      whole_field("warning_seconds", &S::warning_seconds, {10, 65'535},
+                  "between Slurm's warning and the time limit"),
+      choice_field<S, bool>("requeue", &S::requeue, {{"on", true}, {"off", false}},
+                            "back into the queue where work is left"),
+      text_field("after", &S::after, "what has to end first: afterok:123, singleton"),
+      text_field("options", &S::options, "further options of sbatch"),
+      text_field("setup", &S::setup, "lines of shell before the batch starts"),
+      text_field("device", &S::device, "for the prediction: a name of configs/clusters or a file"),
+  };
+  return fields;
+}
+
 const Fields<JobFile>& job_fields() {
   using J = JobFile;
   static const Fields<J> fields = {
@@ -182,7 +214,7 @@ const Fields<JobFile>& job_fields() {
       whole_field("retries", &J::retries, {0, 1000}, "how often a rerun tries a failed item again"),
       whole_field("checkpoint_seconds", &J::checkpoint_seconds, {0, 1000000},
                   "seconds between two checkpoints of a clip; 0: only where the run is stopped"),
-      foreign_section("cluster", "submit: the batch system"),
+      section_field("cluster", &JobFile::cluster, cluster_fields, "submit: what the batch system is asked for"),
       foreign_section("preprocess", "job: preprocess"),
       foreign_section("train", "job: train"),
   };

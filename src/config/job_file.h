@@ -26,6 +26,7 @@ struct JobFile {
   Numerics numerics = Numerics::diffusers;
   Regression regression;
   DatasetOptions dataset;
+  Submission cluster;
   int64_t retries = 2;
   int64_t checkpoint_seconds = 300;  // between checkpoints of a clip; 0: only where a run is stopped
 };
@@ -36,6 +37,7 @@ const Fields<Parallel>& parallel_fields();
 const Fields<Precision>& precision_fields();
 const Fields<Regression>& regression_fields();
 const Fields<DatasetOptions>& dataset_fields();
+const Fields<Submission>& cluster_fields();
 const Fields<JobFile>& job_fields();
 
 /// Is an H.264 video made of each clip?

@@ -66,6 +66,27 @@ struct Regression {
   double min_ssim = 0.98;
 };
 
+/// cluster: what `rushes submit` asks a batch system for. "" (and 0 where it is said): Slurm's own default.
+struct Submission {
+  std::string site;  // a name of slurm/sites or a path; "": default
+  std::string name;  // of the batch job; "": the job file's
+  std::string partition, account, qos;
+  int64_t nodes = 1;
+  std::optional<int64_t> ranks_per_node;  // unset: gpus_per_node, at least 1
+  int64_t gpus_per_node = 0;
+  int64_t cpus_per_rank = 0;  // 0: Slurm's default
+  std::string memory;         // of a node, as Slurm writes it: 64G, 0 for all
+  std::string time;           // limit, as Slurm writes it: 90, 12:00:00, 2-00:00:00
+  int64_t array = 1;          // batch jobs that share the items
+  std::string launcher = "mpirun";  // mpirun, srun, srun:none
+  int64_t warning_seconds = 120;    // before the time limit
+  bool requeue = true;              // where work is left
+  std::string after;                // a dependency: afterok:123, singleton
+  std::string options;              // further options of sbatch, separated by spaces
+  std::string setup;                // lines of shell before the batch starts
+  std::string device;               // for the prediction: a name of configs/clusters or a file
+};
+
 enum class JobKind { generate, regress, preprocess, train };
 enum class DeviceKind { automatic, cpu, cuda };
 enum class Numerics { diffusers, official, fastvideo };

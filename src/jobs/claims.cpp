@@ -108,6 +108,13 @@ void Claims::note_death(const std::string& id) const {
   count_death(id, token_, "with its device");
 }
 
+void Claims::note_hang(const std::string& id, const std::string& owner) const {
+  const FolderLock lock(folder_);
+  if (holder(id) != owner) return;  // another rank has seen it too
+  count_death(id, owner, "by a hang");
+  ::unlink(path(id).c_str());
+}
+
 Deaths Claims::deaths(const std::string& id) const {
   const nlohmann::json json = read_json_object(folder_.deaths() / (id + ".json"));
   Deaths deaths;

@@ -54,6 +54,8 @@ class Claims {
   std::map<std::string, int64_t> all_deaths() const;
   /// Counts a try of this process that cost it its device as a crash.
   void note_death(const std::string& id) const;
+  /// Counts that `owner`, which lives, hung in the item as a crash, and frees its claim.
+  void note_hang(const std::string& id, const std::string& owner) const;
   void forget_deaths(const std::string& id) const;
 
   std::vector<std::string> all() const;

@@ -10,6 +10,7 @@
 #include "jobs/presets.h"
 #include "jobs/regress.h"
 #include "jobs/resolution.h"
+#include "jobs/sites.h"
 #include "models/tokenizers/icu/nfc.h"
 #include "planner/planner.h"
 #include "weights/hub/pull.h"
@@ -60,6 +61,7 @@ class JobLoader {
   std::filesystem::path find_model();
   void open_model();
   void apply_layers();
+  void apply_site(const std::string& name);
   void check_sampling_keys();
   void prepare_preprocessing();
   void make_items();
@@ -222,9 +224,11 @@ void JobLoader::open_model() {
 
 /// With the model known the preset can go below the job: reads everything again in order, problems are known.
 void JobLoader::apply_layers() {
+  const std::string site = job_.cluster.site;
   job_ = JobFile();
   sources_.clear();
   Problems known;
+  if (overrides_.submission) apply_site(site);
   if (preset_) {
     Reading preset(preset_->file, problems_, sources_);
     read_fields(sampling_fields(), job_.sampling, preset_->sampling, "sampling.", preset);
@@ -232,6 +236,17 @@ void JobLoader::apply_layers() {
   Reading file(name_, known, sources_);
   read_job(document_, job_, file);
   read_set(known);
+}
+
+/// What the cluster's jobs usually ask for goes below the job's own wishes.
+void JobLoader::apply_site(const std::string& name) {
+  try {
+    const Site site = read_site(name);
+    Reading reading(site.file, problems_, sources_);
+    read_fields(cluster_fields(), job_.cluster, site.values, "cluster.", reading);
+  } catch (const UserError& error) {
+    add_all(error, problems_);
+  }
 }
 
 std::vector<std::string> readable_keys(const Blueprint* blueprint, JobKind kind) {
@@ -333,6 +348,8 @@ void JobLoader::describe() {
   job.numerics = job_.numerics;
   job.regression = job_.regression;
   job.dataset = job_.dataset;
+  job.cluster = job_.cluster;
+  job.sources = sources_;
   job.retries = job_.retries;
   job.checkpoint_seconds = job_.checkpoint_seconds;
   JobFile resolved = with_options(job_, result_.options);
@@ -342,6 +359,7 @@ void JobLoader::describe() {
   // Keys that nothing reads would be mistakes in a job file.
   const std::vector<std::string> read = readable_keys(result_.blueprint.get(), job_.kind);
   std::erase_if(job.settings, [&](const SettingRow& row) {
+    if (row.key.starts_with("cluster.")) return !overrides_.submission;
     return row.key.starts_with("sampling.") &&
            std::find(read.begin(), read.end(), row.key.substr(sizeof "sampling." - 1)) == read.end();
   });
@@ -412,7 +430,10 @@ ResolvedJob JobLoader::load() {
   apply_layers();
   check_sampling_keys();
   if (job_.kind == JobKind::preprocess) prepare_preprocessing();
-  result_.options = resolve_options(job_, overrides_.device_elsewhere, source("device"), problems_);
+  if (overrides_.submission && job_.cluster.gpus_per_node > 0 && job_.device == DeviceKind::automatic)
+    job_.device = DeviceKind::cuda;
+  const bool elsewhere = overrides_.device_elsewhere || overrides_.submission;
+  result_.options = resolve_options(job_, elsewhere, source("device"), problems_);
   make_items();
   check_guidance();
   describe();

@@ -3,6 +3,7 @@
 // Order of precedence: defaults < the model's preset in configs/ < the job < the prompt's own line < --set.
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -51,9 +52,11 @@ struct Job {
   Numerics numerics = Numerics::diffusers;
   Regression regression;
   DatasetOptions dataset;
+  Submission cluster;  // with its site's settings, where JobOverrides::submission was asked for
   int64_t retries = 2;
   int64_t checkpoint_seconds = 300;
   std::vector<SettingRow> settings;
+  std::map<std::string, std::string> sources;  // full key -> where it was set
   std::string resolved_yaml;  // what goes to output/job.yaml
 };
 
@@ -62,6 +65,7 @@ struct JobOverrides {
   int64_t ranks = 0;              // that the job is for, to check `parallel` with; 0: not known
   bool any_layout = false;        // plan: `parallel` may be more than this version runs
   bool device_elsewhere = false;  // plan: the device is that of another machine and need not be here
+  bool submission = false;        // submit: `cluster` counts, and the device is that of its nodes
   bool noise_rerun = false;       // of job: regress: makes clips only, compares nothing
   std::string output_suffix;      // goes behind `output`
   std::string date;  // for {date}, "2026-11-21"; "": today in UTC (ranks may disagree at midnight)

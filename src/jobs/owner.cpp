@@ -5,10 +5,12 @@
 
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -75,6 +77,12 @@ std::string clean_host() {
   return clean.empty() ? "host" : clean;
 }
 
+double cpu_seconds() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::round(static_cast<double>(used.tv_sec) * 100 + static_cast<double>(used.tv_nsec) / 1e7) / 100;
+}
+
 std::string kernel_digits() {
   char space[64] = {};
   if (readlink("/proc/self/ns/pid", space, sizeof space - 1) < 0) space[0] = '\0';
@@ -138,7 +146,9 @@ nlohmann::json to_json(const OwnerStatus& s) {
           {"steps", s.steps},
           {"s_step", s.seconds_per_step},
           {"s_item", s.item_seconds},
-          {"beat", s.beat}};
+          {"beat", s.beat},
+          {"cpu", s.cpu_seconds},
+          {"first", s.first}};
 }
 
 std::optional<OwnerStatus> owner_status_from(const std::string& text) {
@@ -161,6 +171,8 @@ std::optional<OwnerStatus> owner_status_from(const std::string& text) {
     s.seconds_per_step = json.at("s_step").get<double>();
     s.item_seconds = json.at("s_item").get<double>();
     s.beat = json.at("beat").get<uint64_t>();
+    s.cpu_seconds = json.value("cpu", 0.0);  // an older version's file has neither
+    s.first = json.value("first", "");
     return s;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // caught in the middle of a rewrite, or not ours
@@ -179,7 +191,8 @@ Owner::Owner(fs::path folder, OwnerStatus status, double period)
   const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) fail("cannot write ", path_.string(), ": ", std::strerror(errno));
   // The space is taken now, so that a full disk later stops no heartbeat.
-  const std::string blank = std::string(kOwnerFileBytes - 1, ' ') + '\n';
+  std::string blank(kOwnerFileBytes, ' ');
+  blank.back() = '\n';
   const bool written = ::pwrite(fd, blank.data(), blank.size(), 0) == static_cast<ssize_t>(blank.size());
   const int why = errno;
   ::close(fd);
@@ -229,6 +242,7 @@ void Owner::beat() {
 
 void Owner::write_locked() {
   ++status_.beat;
+  status_.cpu_seconds = cpu_seconds();
   written_ = Timer();
   OwnerStatus shown = status_;
   std::string text = to_json(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

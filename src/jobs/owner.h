@@ -51,6 +51,8 @@ struct OwnerStatus {
   double seconds_per_step = 0;
   double item_seconds = 0;  // since the item began
   uint64_t beat = 0;        // grows while the process lives
+  double cpu_seconds = 0;   // that all its threads have computed
+  std::string first;        // token of its world's rank 0
   int crash = 0;            // the signal of its own that ended it (SIGSEGV, SIGABRT, ...), 0: none known
 };
 nlohmann::json to_json(const OwnerStatus& status);  // all but `crash`

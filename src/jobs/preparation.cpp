@@ -141,7 +141,8 @@ std::string start_text(const Start& start) {
   return nlohmann::json{{"code", start.code},     {"run", start.run},
                         {"digest", start.digest}, {"states", states},
                         {"recorded", recorded},   {"attempts", attempts},
-                        {"again", again},         {"layout", get_fields(parallel_fields(), start.layout)}}
+                        {"again", again},         {"layout", get_fields(parallel_fields(), start.layout)},
+                        {"first", start.first},   {"limit", start.seconds}}
       .dump();
 }
 
@@ -151,6 +152,8 @@ Start start_from(const std::string& text) {
   start.code = json.at("code").get<int>();
   start.run = json.at("run").get<std::string>();
   start.digest = json.at("digest").get<std::string>();
+  start.first = json.at("first").get<std::string>();
+  start.seconds = json.at("limit").get<double>();
   const auto states = json.at("states").get<std::string>(), recorded = json.at("recorded").get<std::string>();
   for (size_t i = 0; i < states.size(); ++i)
     start.ledger.push_back({static_cast<ItemState>(states[i] - '0'), 0, {}, recorded.at(i) == '1'});
@@ -180,13 +183,14 @@ std::string digest_of(const ResolvedJob& job) {
   return hash_bytes(all + job.job.output + "\n" + join(job.job.save, ","));
 }
 
-OwnerStatus first_status(const World& world, const std::string& run) {
+OwnerStatus first_status(const World& world, const std::string& run, const std::string& first) {
   OwnerStatus status;
   status.token = this_process().token();
   status.run = run;
   status.job = env(EnvVar::slurm_job_id);
   status.rank = world.rank();
   status.world = world.size();
+  status.first = first;
   return status;
 }
 
@@ -195,7 +199,8 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   const fs::path root = job.job.output;
   Start start;
   start.digest = digest_of(job);
-  start.run = new_run_name(this_process().token());
+  start.first = this_process().token();
+  start.run = new_run_name(start.first);
   LedgerRules rules{start.run, request.fresh, request.retry_failed, request.verify, job.job.retries};
   std::vector<std::string> warnings = job.warnings;
   // First all that can be wrong, with nothing written.
@@ -208,7 +213,7 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
   const OutputFolder folder = OutputFolder::create(root);
-  residence = std::make_unique<Residence>(folder, first_status(world, start.run));
+  residence = std::make_unique<Residence>(folder, first_status(world, start.run, start.first));
   OwnerWatch watch(folder.owners());
   Claims claims(folder, residence->work, residence->owner.token(), watch);
   const int64_t dead = claims.sweep();

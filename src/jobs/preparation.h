@@ -26,6 +26,8 @@ struct Start {
   std::string digest;
   std::vector<LedgerEntry> ledger;
   Parallel layout;  // every axis a number
+  std::string first;   // token of rank 0
+  double seconds = 0;  // until a time limit ends the run; 0: none is known
 };
 std::string start_text(const Start& start);
 Start start_from(const std::string& text);
@@ -34,7 +36,7 @@ Start start_from(const std::string& text);
 std::string digest_of(const ResolvedJob& job);
 
 /// The status that this process starts with.
-OwnerStatus first_status(const World& world, const std::string& run);
+OwnerStatus first_status(const World& world, const std::string& run, const std::string& first);
 
 /// Checks the folder (whose model it holds, ids of other requests) and makes it ready: folders, job.yaml,
 /// manifest, dead owners' leftovers. Throws UserError, with nothing written where a check failed.

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "attention/fastest_attention.h"
+#include "base/process.h"
 #include "device/device.h"
 #include "weights/hub/model_id.h"
 
@@ -32,14 +33,6 @@ void flatten(const nlohmann::ordered_json& tree, const std::string& prefix,
       leaves.emplace_back(prefix + key, value);
     }
   }
-}
-
-/// A file's name may hold a line break, a comment may not.
-std::string one_line(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20) c = '?';
-  }
-  return text;
 }
 
 }  // namespace

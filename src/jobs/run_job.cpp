@@ -26,6 +26,8 @@
 #include "jobs/runner.h"
 #include "jobs/shards.h"
 #include "jobs/signals.h"
+#include "jobs/time_limit.h"
+#include "jobs/watchdog.h"
 
 namespace rushes {
 namespace {
@@ -45,7 +47,7 @@ struct Tally {
 /// order, whatever happens in between.
 class JobRun {
  public:
-  JobRun(World& world, const RunRequest& request, const StopToken& stop)
+  JobRun(World& world, const RunRequest& request, StopToken& stop)
       : world_(world), request_(request), stop_(stop) {}
   int run();
 
@@ -72,7 +74,7 @@ class JobRun {
 
   World& world_;
   const RunRequest& request_;
-  const StopToken& stop_;
+  StopToken& stop_;
   const Timer timer_;
   ResolvedJob job_;
   std::optional<ParallelPlan> plan_;
@@ -85,6 +87,8 @@ class JobRun {
   std::optional<Groups> groups_;  // where a clip has more than one rank
   std::optional<WorkOrder> order_;
   SteadyClock clock_;
+  TimeLimit limit_;
+  WatchRules watching_;
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
@@ -145,6 +149,17 @@ int JobRun::fetch_model(JobOverrides& overrides) {
   return told.at("code").get<int>();
 }
 
+/// A layout of several ranks was refused, and srun started more than one.
+void tell_why_alone(const World& world, const std::vector<std::string>& problems) {
+  const std::string tasks = env(EnvVar::slurm_step_num_tasks);
+  const bool layout = std::any_of(problems.begin(), problems.end(), [](const std::string& problem) {
+    return problem.find("parallel") != std::string::npos;
+  });
+  if (world.size() > 1 || !layout || tasks.empty() || tasks == "1") return;
+  log_error("srun started ", tasks, " tasks that do not know each other, each of them a world of one rank: for "
+            "clips over several ranks start them by srun --mpi=pmix or by mpirun");
+}
+
 /// Every rank reads the job by itself; rank 0's word decides, and the others must have read the same.
 bool JobRun::load() {
   JobOverrides overrides = request_.overrides;
@@ -162,10 +177,13 @@ bool JobRun::load() {
     threads_ = threads_of(world_.place());
     set_threads(threads_);
     watch_->timeout_seconds = rank_timeout();
+    // Later than the ranks of a clip miss each other, which they can say more of.
+    watching_ = {.hang_seconds = 1.25 * watch_->timeout_seconds + 5, .grace_seconds = grace_seconds()};
     job_ = load_job(request_.job_file, overrides);
     if (job_.options.device.is_cuda())
       job_.options.device = pick_device(job_.job.device, world_.place().local_rank);
     folder_ = OutputFolder::view(job_.job.output);
+    watching_.busy_is_alive = job_.options.device.is_cpu();
   } catch (const UserError& error) {
     problems = error.problems();
     code = kExitUsage;
@@ -176,11 +194,14 @@ bool JobRun::load() {
   if (world_.rank() == 0) {
     for (const std::string& problem : problems)
       log_error(problem);
+    tell_why_alone(world_, problems);
     if (code == kExitDone) {
       code = guarded([&] {
         const Parallel layout = chosen_layout(job_, world_.size());
+        const std::optional<double> end = end_time();
         start_ = prepare(world_, job_, request_, residence_);
         start_.layout = layout;
+        if (end) start_.seconds = std::max(1.0, *end - static_cast<double>(::time(nullptr)));
       });
     }
     start_.code = code;
@@ -188,6 +209,7 @@ bool JobRun::load() {
   start_ = start_from(world_.broadcast(start_text(start_)));
   if (start_.code != kExitDone) return false;
   plan_ = ParallelPlan::make(start_.layout, world_.size());
+  if (start_.seconds > 0) limit_ = TimeLimit(start_.seconds, stop_);
   for (const std::string& problem : problems)
     log_error("on ", world_.place().host, ": ", problem);
   if (code == kExitDone && digest_of(job_) != start_.digest) {
@@ -203,7 +225,7 @@ bool JobRun::load() {
 /// Moves into the output folder.
 bool JobRun::begin() {
   const int code = guarded([&] {
-    if (!residence_) residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run));
+    if (!residence_) residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run, start_.first));
     mark_crashes(residence_->owner.path());
     log_to_file((folder_->root() / "logs" / str("rank-", world_.rank(), ".log")).string());
   });
@@ -221,7 +243,8 @@ bool JobRun::begin() {
     log_info(job_.items.size(), " items in ", folder_->root().string(), ": ", count(ItemState::todo),
              " to do, ", count(ItemState::done), " done, ", count(ItemState::failed), " failed; ",
              plan_->text(), ", ", threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ",
-             job_.options.device.str());
+             job_.options.device.str(),
+             limit_.set() ? ", time limit in " + short_time(start_.seconds) : std::string());
     events_->add("run_started", {{"items", job_.items.size()},
                                  {"todo", count(ItemState::todo)},
                                  {"done", count(ItemState::done)},
@@ -304,6 +327,7 @@ void JobRun::work() {
   int code = kExitDone;
   OwnerWatch watch(folder_->owners());
   Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
+  const Watchdog watchdog({world_, *folder_, claims, *events_, stop_, start_.first}, watching_);
   Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
                        plan_->text(), threads_, job_.options.device.str(), request_.fresh, replica()});
@@ -331,7 +355,8 @@ void JobRun::work() {
                                                     publisher, *writer, *events_, embeddings_.get(), stop_,
                                                     crew, rules_, *order_, clock_,
                                                     static_cast<size_t>(std::max<int64_t>(0, replica())),
-                                                    static_cast<size_t>(plan_->dp()), &checkpoints});
+                                                    static_cast<size_t>(plan_->dp()), &checkpoints,
+                                                    &limit_});
     });
   }
   round(Round::ordinary);
@@ -467,6 +492,8 @@ int JobRun::exit_code(const Tally& now) {
 std::string JobRun::why_stopped() const {
   if (!trouble_.empty()) return trouble_;
   if (stop_signal() != 0) return str("SIG", sigabbrev_np(stop_signal()));
+  if (stop_.timed_out()) return "the time limit";
+  if (limit_.set()) return "no clip that is left can end before the time limit";
   return stop_.requested() ? "asked to stop" : "other ranks stopped";
 }
 
@@ -503,7 +530,7 @@ void JobRun::tell(const Tally& now, int code) const {
 }
 
 /// `--noise-floor N`: the job's clips N + 1 times, each in a folder of its own below the output.
-int run_noise_floor(World& world, const RunRequest& request, const StopToken& stop) {
+int run_noise_floor(World& world, const RunRequest& request, StopToken& stop) {
   RunRequest rerun = request;
   rerun.noise_floor = 0;
   rerun.overrides.noise_rerun = true;
@@ -537,7 +564,7 @@ int run_noise_floor(World& world, const RunRequest& request, const StopToken& st
 
 }  // namespace
 
-int run_job(World& world, const RunRequest& request, const StopToken& stop) {
+int run_job(World& world, const RunRequest& request, StopToken& stop) {
   if (request.noise_floor > 0) return run_noise_floor(world, request, stop);
   return JobRun(world, request, stop).run();
 }

@@ -20,8 +20,8 @@ struct RunRequest {
 
 /// Collective: every rank calls it and gets the same exit code (README, "Exit codes"). Rank 0 validates and
 /// prepares the folder before anything is written; then all ranks claim items. What is wrong is logged.
-/// Throws InternalError for bugs; the caller then aborts the world.
-int run_job(World& world, const RunRequest& request, const StopToken& stop);
+/// `stop` is told of a time limit. Throws InternalError for bugs; the caller then aborts the world.
+int run_job(World& world, const RunRequest& request, StopToken& stop);
 
 /// Seconds that a rank waits for another of its clip: RUSHES_RANK_TIMEOUT, else CommWatch's. Throws UserError
 /// for one that is no number of seconds.

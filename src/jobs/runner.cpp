@@ -112,8 +112,15 @@ bool Runner::must_end() const {
   return stopped_ || parts_.stop.requested() || !trouble_.empty() || parts_.writer.trouble().has_value();
 }
 
+/// A clip is gone on with by the next run; a video's encoding is not.
+bool Runner::in_time(const Item& item) const {
+  const bool continues = parts_.checkpoints != nullptr && item.video.empty();
+  return parts_.limit == nullptr || parts_.limit->fits(item.flops, continues);
+}
+
 Runner::Answer Runner::try_item(size_t index, Round round, bool walking) {
   const Item& item = parts_.job.items[index];
+  if (!in_time(item)) return Answer::left;
   std::vector<std::string> known;  // a broken record was told of when the run began
   const auto settled = [&](const LedgerEntry& now) {
     if (now.state == ItemState::refused) {
@@ -217,6 +224,8 @@ void Runner::make_item(size_t index, int64_t attempts) {
   } else {
     for (const std::string& warning : delivery.clip.warnings)
       log_warning("item ", item.id, ": ", warning);
+    if (parts_.limit != nullptr && delivery.clip.continued_from == 0)
+      parts_.limit->learn(item.flops, delivery.seconds);
     parts_.writer.submit(std::move(delivery));
   }
   parts_.owner.announce([](OwnerStatus& status) {

@@ -13,6 +13,7 @@
 #include "jobs/ledger.h"
 #include "jobs/publisher.h"
 #include "jobs/queue.h"
+#include "jobs/time_limit.h"
 #include "jobs/writer.h"
 
 namespace rushes {
@@ -34,6 +35,7 @@ struct RunnerParts {
   const Clock& clock;
   size_t leader = 0, leaders = 1;            // this one of those that share the work at the end
   const Checkpoints* checkpoints = nullptr;  // optional
+  TimeLimit* limit = nullptr;                // optional
 };
 
 /// Thrown by a simulation's pipeline or clock: the process is gone, and nothing of it may be tidied up.
@@ -66,6 +68,7 @@ class Runner {
   void make_item(size_t index, int64_t attempts);
   void fail_item(const Item& item, const std::string& error, int64_t attempts);
   bool must_end() const;
+  bool in_time(const Item& item) const;
 
   RunnerParts parts_;
   Queue queue_;

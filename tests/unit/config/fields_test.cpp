@@ -142,7 +142,7 @@ TEST_CASE("job file: sections of other jobs are mappings and left alone") {
   Reading reading("f.yaml", problems, sources);
   JobFile job;
   read_job(
-      from_json({{"cluster", {{"anything", 1}}}, {"train", nullptr}, {"dataset", nlohmann::json::object()}},
+      from_json({{"train", {{"anything", 1}}}, {"preprocess", nullptr}, {"dataset", nlohmann::json::object()}},
                 2),
       job, reading);
   CHECK(problems.empty());
