@@ -25,7 +25,7 @@ int64_t ranks_of(const Submission& cluster);
 /// Notes values that cannot stand in a script (line breaks, spaces, quotes), naming the key.
 std::string submission_script(const ResolvedJob& job, const SubmissionRequest& request, Problems& problems);
 
-/// `template_text` with each @word@ of `words` replaced by its value, see submission_script.
+/// slurm/job.sbatch, or what else a template is, filled in: `template_text` with each @word@ of `words` replaced by its value, see submission_script.
 std::string fill_script(const std::string& template_text,
                           const std::vector<std::pair<std::string, std::string>>& words);
 

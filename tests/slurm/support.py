@@ -23,6 +23,7 @@ class Cluster:
     def __enter__(self):
         self.scratch = tempfile.TemporaryDirectory(prefix="rushes-slurm-")
         self.root = pathlib.Path(self.scratch.name)
+        self.root.chmod(0o755)  # munged wants that
         if self.disk_mib:  # before there are nodes, so that all of them see it
             self.disk = self.root / "disk"
             self.disk.mkdir()

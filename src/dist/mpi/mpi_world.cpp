@@ -6,10 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <condition_variable>
+#include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <thread>
 
 #include "base/env.h"
+#include "base/log.h"
 #include "dist/mpi/mpi_call.h"
 #include "dist/mpi/mpi_transport.h"
 
@@ -50,11 +54,46 @@ int fair_share_of_cores(MPI_Comm node) {
   return std::max(1, static_cast<int>(share + 1e-6));
 }
 
+/// Ends the process where MPI takes forever to start: a rank that dies while it starts leaves the others
+/// waiting in MPI_Init, and no launcher may notice (Slurm's srun with Open MPI 4.1 does not).
+class StartGuard {
+ public:
+  StartGuard() : thread_([this] { watch(); }) {}
+  ~StartGuard() {
+    {
+      const std::lock_guard lock(mutex_);
+      started_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  StartGuard(const StartGuard&) = delete;
+  StartGuard& operator=(const StartGuard&) = delete;
+
+ private:
+  void watch() {
+    const int asked = std::atoi(env(EnvVar::rank_timeout).c_str());
+    const int seconds = asked > 0 ? std::min(asked, kLongestStart) : kLongestStart;
+    std::unique_lock lock(mutex_);
+    if (wake_.wait_for(lock, std::chrono::seconds(seconds), [this] { return started_; })) return;
+    log_error("MPI has not started within ", seconds, " s: has another rank died while it started? Run the same ",
+              "command again");
+    ::_exit(kExitStopped);
+  }
+
+  static constexpr int kLongestStart = 300;  // seconds
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool started_ = false;
+  std::thread thread_;
+};
+
 /// MPI from MPI_Init_thread to MPI_Finalize.
 class MpiSession {
  public:
   MpiSession() {
     int provided = 0;
+    const StartGuard guard;
     must(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     // Errors come back as codes, so that they can be reported with the rank and what it was doing.
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
