@@ -62,6 +62,11 @@ std::string OutputFolder::frames_path(const std::string& id) {
   return str("frames/", id);
 }
 
+std::string OutputFolder::frame_name(int64_t index) {
+  std::string digits = str(index);
+  return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits + ".png";
+}
+
 FolderLock::FolderLock(const OutputFolder& folder)
     : fd_(::open((folder.hidden() / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   const std::string path = (folder.hidden() / "lock").string();

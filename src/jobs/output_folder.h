@@ -2,6 +2,7 @@
 // The output folder of a job: where everything lies, the one lock, and files that appear whole.
 //
 //   videos/ latents/ frames/ items/ logs/   job.yaml events.jsonl failed.jsonl
+//   contact-sheet.png metrics.prom
 //   .rushes/claims/<id>          symbolic link to the owner's file: who works on the item
 //   .rushes/owners/<token>.json  one per live process: heartbeat and progress
 //   .rushes/work/<token>/        one per live process: half-written files, on the outputs' own file system
@@ -41,6 +42,7 @@ class OutputFolder {
   std::filesystem::path record(const std::string& id) const { return root_ / "items" / (id + ".json"); }
   std::filesystem::path events() const { return root_ / "events.jsonl"; }
   std::filesystem::path failed() const { return root_ / "failed.jsonl"; }
+  std::filesystem::path contact_sheet() const { return root_ / "contact-sheet.png"; }
   std::filesystem::path manifest() const { return hidden() / "manifest.json"; }
   std::filesystem::path fresh() const { return hidden() / "fresh.json"; }
 
@@ -48,6 +50,7 @@ class OutputFolder {
   static std::string video_path(const std::string& id, const std::string& container);
   static std::string latents_path(const std::string& id);
   static std::string frames_path(const std::string& id);
+  static std::string frame_name(int64_t index);  // below frames_path: "00007.png"
 
  private:
   explicit OutputFolder(std::filesystem::path root) : root_(std::move(root)) {}

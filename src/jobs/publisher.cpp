@@ -13,6 +13,7 @@
 #include "base/version.h"
 #include "config/job_file.h"
 #include "jobs/checkpoints.h"
+#include "jobs/provenance.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
 #include "weights/tensor_store.h"
@@ -21,11 +22,6 @@ namespace rushes {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string frame_name(int64_t index) {
-  std::string digits = str(index);
-  return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits + ".png";
-}
 
 void make_parent(const fs::path& path) {
   std::error_code error;
@@ -95,10 +91,11 @@ nlohmann::json Publisher::describe(const Item& item) const {
 std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& delivery) const {
   std::vector<std::pair<fs::path, std::string>> made;
   const std::string& id = delivery.item->id;
+  const VideoTags tags = provenance_tags(resolved_, *delivery.item);
   for (const std::string& kind : job_.save) {
     if (kind == "video") {
       const fs::path path = work_.path(id + "." + job_.video.container);
-      write_video(path, delivery.clip.frames, delivery.item->sampling.fps, video_format());
+      write_video(path, delivery.clip.frames, delivery.item->sampling.fps, video_format(), tags);
       sync_path(path);
       made.emplace_back(path, OutputFolder::video_path(id, job_.video.container));
     } else if (kind == "latents") {
@@ -109,8 +106,8 @@ std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& 
       const fs::path path = work_.path(id + ".frames");
       make_parent(path / "x");
       for (int64_t index = 0; index < delivery.clip.frames.count; ++index) {
-        write_png(path / frame_name(index), delivery.clip.frames, index);
-        sync_path(path / frame_name(index));
+        write_png(path / OutputFolder::frame_name(index), delivery.clip.frames, index);
+        sync_path(path / OutputFolder::frame_name(index));
       }
       sync_path(path);
       made.emplace_back(path, OutputFolder::frames_path(id));
@@ -118,7 +115,7 @@ std::vector<std::pair<fs::path, std::string>> Publisher::encode(const Delivery& 
       const fs::path path = work_.path(id + ".sample.safetensors");
       const fs::path video = work_.path(id + ".sample." + job_.video.container);
       if (job_.dataset.pixels == "video") {
-        write_video(video, delivery.clip.frames, delivery.item->sampling.fps, video_format());
+        write_video(video, delivery.clip.frames, delivery.item->sampling.fps, video_format(), tags);
       }
       write_sample(path, sample_of(delivery, video), "w");
       std::error_code ignored;

@@ -9,6 +9,7 @@ extern "C" {
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "media/ffmpeg/av.h"
 #include "media/ffmpeg/convert.h"
 
@@ -23,14 +24,15 @@ std::string file_url(const std::filesystem::path& path) {
 /// A file being written: encoder, container, stream.
 class VideoWriter {
  public:
-  VideoWriter(const std::filesystem::path& path, const Frames& frames, int64_t fps, const VideoFormat& format)
+  VideoWriter(const std::filesystem::path& path, const Frames& frames, int64_t fps, const VideoFormat& format,
+              const VideoTags& tags)
       : name_(path.string()),
         width_(static_cast<int>(frames.width)),
         height_(static_cast<int>(frames.height)),
         converter_(PixelConverter::from_rgb(width_, height_, AV_PIX_FMT_YUV420P, {})) {
     try {
       open_encoder(static_cast<int>(fps), format);
-      open_file(file_url(path), format);
+      open_file(file_url(path), format, tags);
     } catch (...) {
       close();  // a constructor that throws runs no destructor
       throw;
@@ -88,10 +90,14 @@ class VideoWriter {
     av_check(avcodec_open2(&c, codec, nullptr), "encode", str(name_, " (", width_, "x", height_, ")"));
   }
 
-  void open_file(const std::string& url, const VideoFormat& format) {
+  void open_file(const std::string& url, const VideoFormat& format, const VideoTags& tags) {
     av_check(avformat_alloc_output_context2(&file_, nullptr, format.container.c_str(), url.c_str()), "write",
              name_);
     file_->flags |= AVFMT_FLAG_BITEXACT;
+    for (const auto& [key, text] : {std::pair("title", &tags.title), std::pair("comment", &tags.comment)}) {
+      RUSHES_CHECK(is_utf8(*text), "the tag ", key, " is not UTF-8");
+      if (!text->empty()) av_check(av_dict_set(&file_->metadata, key, text->c_str(), 0), "write", name_);
+    }
     stream_ = avformat_new_stream(file_, nullptr);
     RUSHES_CHECK(stream_ != nullptr, "no memory for a stream");
     stream_->time_base = encoder_->time_base;
@@ -183,7 +189,7 @@ class VideoReader {
       av_packet_unref(packet.get());
     }
     av_check(avcodec_send_packet(decoder_.get(), nullptr), "decode", name_);
-    drain(take);
+    if (!drain(take)) return;
     if (seen_ == 0) fail("cannot read ", name_, ": no frames in it");
   }
 
@@ -362,7 +368,7 @@ class ClipFrames {
 }  // namespace
 
 void write_video(const std::filesystem::path& path, const Frames& frames, int64_t fps,
-                 const VideoFormat& format) {
+                 const VideoFormat& format, const VideoTags& tags) {
   quiet_av();
   RUSHES_CHECK(frames.rgb.size() == static_cast<size_t>(frames.count * frames.height * frames.width * 3),
                frames.rgb.size(), " bytes for ", frames.count, "x", frames.height, "x", frames.width);
@@ -376,7 +382,7 @@ void write_video(const std::filesystem::path& path, const Frames& frames, int64_
   if (fps < 1 || fps > 1000)
     fail("cannot write ", path.string(), ": ", fps, " frames a second; 1 to 1000 are");
   try {
-    VideoWriter writer(path, frames, fps, format);
+    VideoWriter writer(path, frames, fps, format, tags);
     for (int64_t index = 0; index < frames.count; ++index)
       writer.write(frames.frame(index), index);
     writer.finish();
@@ -397,6 +403,21 @@ Video read_video(const std::filesystem::path& path, uint64_t max_bytes) {
     return true;
   });
   return {frames.take(), reader.rate().num, reader.rate().den};
+}
+
+Frames read_frame(const std::filesystem::path& path, int64_t index) {
+  quiet_av();
+  VideoReader reader(path);
+  AvPtr<AVFrame> last;
+  int64_t seen = 0;
+  reader.each([&](const AVFrame& frame, double) {
+    last.reset(av_frame_clone(&frame));
+    RUSHES_CHECK(last != nullptr, "no memory for a frame");
+    return ++seen <= index;
+  });
+  FrameList frames(reader.name(), uint64_t{1} << 30);
+  frames.add(*last);
+  return frames.take();
 }
 
 Frames read_clip(const std::filesystem::path& path, const ClipShape& shape) {

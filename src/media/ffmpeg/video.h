@@ -20,10 +20,18 @@ struct VideoFormat {
   std::string container = "mp4";  // mp4
 };
 
+/// What the file says of itself, in tags that every player shows and ffprobe prints (`-show_entries
+/// format_tags`): UTF-8 without NUL, "" leaves a tag out. MP4 has these two as iTunes' name and comment; it
+/// has no place for names of one's own, so whatever has more to say says it in `comment`.
+struct VideoTags {
+  std::string title;
+  std::string comment;
+};
+
 /// Writes all frames at `fps` frames a second. Throws UserError (path and reason, a full disk among them) and
 /// removes what it has written; does not sync. Sides must be even (4:2:0), and there must be a frame.
 void write_video(const std::filesystem::path& path, const Frames& frames, int64_t fps,
-                 const VideoFormat& format);
+                 const VideoFormat& format, const VideoTags& tags = {});
 
 struct Video {
   Frames frames;
@@ -34,6 +42,10 @@ struct Video {
 /// Reads every frame of the first video stream as RGB. Throws UserError, also where the frames would need
 /// more than `max_bytes`.
 Video read_video(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{8} << 30);
+
+/// The frame that is shown as number `index`, or the last where there are fewer; decodes no further. Throws
+/// UserError.
+Frames read_frame(const std::filesystem::path& path, int64_t index);
 
 /// What is wanted of a video.
 struct ClipShape {

@@ -1,9 +1,14 @@
+extern "C" {
+#include <libavformat/avformat.h>
+}
 #include <sched.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <csignal>
+#include <map>
 #include <random>
 
 #include "base/error.h"
@@ -55,6 +60,21 @@ int largest_difference(const Frames& a, const Frames& b) {
   for (size_t i = 0; i < a.rgb.size(); ++i)
     largest = std::max(largest, std::abs(a.rgb[i] - b.rgb[i]));
   return largest;
+}
+
+/// The file's own tags, but those of the container (brands).
+std::map<std::string, std::string> tags_of(const std::filesystem::path& path) {
+  AVFormatContext* file = nullptr;
+  REQUIRE(avformat_open_input(&file, path.c_str(), nullptr, nullptr) == 0);
+  std::map<std::string, std::string> tags;
+  const AVDictionaryEntry* entry = nullptr;
+  while ((entry = av_dict_get(file->metadata, "", entry, AV_DICT_IGNORE_SUFFIX)) != nullptr) {
+    const std::string key = entry->key;
+    if (key != "major_brand" && key != "minor_version" && key != "compatible_brands")
+      tags[key] = entry->value;
+  }
+  avformat_close_input(&file);
+  return tags;
 }
 
 }  // namespace
@@ -146,6 +166,47 @@ TEST_CASE("video: the same bytes on one core and on all, today and tomorrow") {
   REQUIRE(header != std::string::npos);
   CHECK(bytes.substr(header + 8, 8) == std::string(8, '\0'));  // creation and modification time
   CHECK(bytes.find("Lavf") == std::string::npos);
+}
+
+TEST_CASE("video: tags are read back, whatever they hold, and are no part of the picture") {
+  const TestFolder folder;
+  const Frames frames = gradients(5, 32, 48);
+  const auto path = folder / "clip.mp4";
+  write_video(path, frames, 8, {});
+  CHECK(tags_of(path).empty());
+  const Frames plain = read_video(path).frames;
+  const std::string long_text(100'000, 'x');
+  for (const VideoTags& tags :
+       {VideoTags{.title = "a red circle", .comment = R"({"prompt":"a \"red\" circle\n","seed":7})"},
+        VideoTags{.title = "猫 🐈 \x01 = ; # \\ [x]", .comment = "two\nlines\r\n"},
+        VideoTags{.title = "", .comment = long_text}}) {
+    write_video(path, frames, 8, {}, tags);
+    std::map<std::string, std::string> wanted = {{"comment", tags.comment}};
+    if (!tags.title.empty()) wanted["title"] = tags.title;
+    CHECK(tags_of(path) == wanted);
+    CHECK(read_video(path).frames.rgb == plain.rgb);
+  }
+  const std::string once = read_file(path);
+  write_video(folder / "other.mp4", frames, 8, {}, {.title = "", .comment = long_text});
+  CHECK(read_file(folder / "other.mp4") == once);
+  CHECK_THROWS_AS(write_video(path, frames, 8, {}, {.title = "\xff", .comment = ""}), InternalError);
+}
+
+TEST_CASE("video: one frame alone is that of the whole, by its number") {
+  const TestFolder folder;
+  const auto path = folder / "clip.mp4";
+  for (const int64_t count : {1, 2, 30}) {
+    write_video(path, gradients(count, 32, 48), 8, {});
+    const Frames all = read_video(path).frames;
+    for (const int64_t index : {int64_t{0}, count / 2, count - 1, count + 5}) {
+      INFO(index << " of " << count);
+      const Frames one = read_frame(path, index);
+      REQUIRE(one.count == 1);
+      const uint8_t* const wanted = all.frame(std::min(index, count - 1));
+      CHECK(std::equal(one.rgb.begin(), one.rgb.end(), wanted));
+    }
+  }
+  CHECK_THROWS_AS(read_frame(folder.write("words.mp4", "these are words"), 0), UserError);
 }
 
 TEST_CASE("video: what cannot be written is told and leaves nothing") {
