@@ -242,14 +242,14 @@ Field<T> choice_field(std::string key, Choice T::*member, std::vector<std::pair<
           }};
 }
 
-/// A list of different words, at least one; a single word may stand without brackets.
+/// A list of different words, at least one unless it may be empty; a single word may stand without brackets.
 template <class T>
 Field<T> words_field(std::string key, std::vector<std::string> T::*member, std::vector<std::string> words,
-                     std::string meaning) {
+                     std::string meaning, bool may_be_empty = false) {
   const std::string allowed = "a list out of " + join(words, ", ");
   return {key, allowed, std::move(meaning),
           [=](T& into, const Value& value, const std::string& path, Reading& reading) {
-            if (value.kind == Value::Kind::list && value.items.empty())
+            if (value.kind == Value::Kind::list && value.items.empty() && !may_be_empty)
               return reading.problem(value.line, path, "the list is empty; name one at least of ",
                                      join(words, ", "));
             const bool single = value.kind == Value::Kind::text;

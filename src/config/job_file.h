@@ -28,6 +28,8 @@ struct JobFile {
   DatasetOptions dataset;
   Submission cluster;
   int64_t retries = 2;
+  std::string metrics;  // file or folder for Prometheus; "": metrics.prom in the output folder
+  std::vector<std::string> reject = {"black", "noise"};  // pictures that make an item a failed one
   int64_t checkpoint_seconds = 300;  // between checkpoints of a clip; 0: only where a run is stopped
 };
 

@@ -352,6 +352,8 @@ void JobLoader::describe() {
   job.sources = sources_;
   job.retries = job_.retries;
   job.checkpoint_seconds = job_.checkpoint_seconds;
+  job.metrics = job_.metrics;
+  job.reject = job_.reject;
   JobFile resolved = with_options(job_, result_.options);
   resolved.output = job.output;
   if (!job.weights_revision.empty()) resolved.model = job.weights_revision;

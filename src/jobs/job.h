@@ -55,6 +55,8 @@ struct Job {
   Submission cluster;  // with its site's settings, where JobOverrides::submission was asked for
   int64_t retries = 2;
   int64_t checkpoint_seconds = 300;
+  std::string metrics;
+  std::vector<std::string> reject = {"black", "noise"};
   std::vector<SettingRow> settings;
   std::map<std::string, std::string> sources;  // full key -> where it was set
   std::string resolved_yaml;  // what goes to output/job.yaml

@@ -9,6 +9,7 @@
 #include "base/timer.h"
 #include "device/torch_error.h"
 #include "media/ffmpeg/video.h"
+#include "media/picture_check.h"
 
 namespace rushes {
 namespace {
@@ -33,6 +34,15 @@ std::shared_ptr<const Frames> pixels_of(const Item& item) {
   if (item.video.empty()) return nullptr;
   const Sampling& s = item.sampling;
   return std::make_shared<Frames>(read_clip(item.video, {s.num_frames, s.height, s.width, s.fps}));
+}
+
+/// The job's `reject`, of a clip that was made. (A real video may be black.)
+void check_picture(const Job& job, const Frames& frames) {
+  if (job.kind == JobKind::preprocess) return;
+  for (const std::string& what : job.reject) {
+    const std::string problem = what == "black" ? black_problem(frames) : noise_problem(frames);
+    if (!problem.empty()) fail(problem, " (reject: [] keeps such clips)");
+  }
 }
 
 }  // namespace
@@ -186,6 +196,7 @@ void Runner::make_item(size_t index, int64_t attempts) {
                                          .observer = &observer,
                                          .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
                                          .checkpoints = checkpoints.get()});
+    check_picture(parts_.job.job, delivery.clip.frames);
   } catch (const StoppedEarly&) {
     stopped_ = true;  // perhaps by another rank's wish
     parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });

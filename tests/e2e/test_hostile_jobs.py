@@ -60,6 +60,8 @@ MISTAKES = [
     ("regression: {min_ssim: 2, reference: x}", "regression.min_ssim: must be a number from 0 to 1; found the number 2"),
     ("numerics: oficial", ("numerics: must be one of diffusers, official, fastvideo", "did you mean 'official'?")),
     ("retries: -1", "retries: must be a whole number from 0 to 1000; found the number -1"),
+    ("reject: [blak]", ("reject: must be one of black, noise", "did you mean 'black'?")),
+    ("metrics: [a]", "metrics: must be a text; found a list"),
     ("train: 3", "train: must be a mapping"),
     ("model: no/such/model", "model: no folder 'no/such/model'"),
 ]

@@ -164,7 +164,7 @@ TEST_CASE("resolution: the resolved job is a job file with the same values") {
       parse_yaml(
           "model: 'a: b # c'\noutput: runs/x\nprompts: [one, {prompt: 'two: #', seed: 3}, \"3\", \"a\\nb\"]\n"
           "sampling: {negative_prompt: \"'quoted' \\\"words\\\"\", guidance_scale: 7, flow_shift: null}\n"
-          "precision: {vae: bfloat16}\nsave: [frames, video]\n",
+          "precision: {vae: bfloat16}\nsave: [frames, video]\nreject: []\nmetrics: 'a: b.prom'\n",
           "job.yaml"),
       job, reading);
   REQUIRE(problems.empty());
@@ -192,6 +192,7 @@ TEST_CASE("resolution: the resolved job is a job file with the same values") {
   CHECK(row("precision.vae") == "bfloat16 | job.yaml:5");
   CHECK(row("precision.transformer") == "float32 | default (auto)");
   CHECK(row("save") == "[frames, video] | job.yaml:6");
+  CHECK(row("reject") == "[] | job.yaml:7");
 }
 
 TEST_CASE("presets: chosen by what the model's files say") {

@@ -15,11 +15,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Clips of one colour that the seed gives; `before` may fail, stop or die.
+/// Clips of one grey, `darkest` and the seed; `before` may fail, stop or die.
 class FakePipeline : public Pipeline {
  public:
   std::function<void(const Request&)> before = [](const Request&) {};
   std::vector<std::string> prompts;
+  int64_t darkest = 10;
 
   Clip run(const Request& request, const RunContext& context) override {
     prompts.push_back(request.prompt);
@@ -34,7 +35,7 @@ class FakePipeline : public Pipeline {
     clip.frames.width = request.sampling.width;
     clip.frames.rgb.assign(
         static_cast<size_t>(clip.frames.count * clip.frames.height * clip.frames.width * 3),
-        static_cast<uint8_t>(request.sampling.seed));
+        static_cast<uint8_t>(darkest + request.sampling.seed));
     clip.times = {{"denoising", 0.01}};
     return clip;
   }
@@ -133,6 +134,35 @@ TEST_CASE("a rank makes all items, longest first, whole and with records") {
   CHECK(fs::exists(temporary.path() / "frames/long/00001.png"));
   CHECK(rank.go().empty());  // nothing left
   CHECK(rank.pipeline.prompts.size() == 3);
+}
+
+TEST_CASE("a black clip is a failed item, where the job does not want such") {
+  const TemporaryFolder temporary;
+  ResolvedJob job = job_of({item_of("black", 4), item_of("dark", 5)});
+  job.job.retries = 0;
+  {
+    Rank rank(temporary.path(), job);
+    rank.pipeline.darkest = 0;
+    CHECK(rank.go().empty());
+    CHECK(rank.state(0) == ItemState::failed);
+    CHECK(rank.state(1) == ItemState::done);
+    CHECK(rank.record("black").error ==
+          "the clip is black: every pixel of all 2 frames is at most 4 of 255 (reject: [] keeps such clips)");
+    CHECK(!fs::exists(temporary.path() / "videos/black.mp4"));
+  }
+  const TemporaryFolder second;
+  job.job.reject = {"noise"};
+  Rank rank(second.path(), job);
+  rank.pipeline.darkest = 0;
+  CHECK(rank.go().empty());
+  CHECK(rank.state(0) == ItemState::done);
+  const TemporaryFolder third;
+  job.job.reject = {"black", "noise"};
+  job.job.kind = JobKind::preprocess;  // real videos may be black
+  Rank real(third.path(), job);
+  real.pipeline.darkest = 0;
+  CHECK(real.go().empty());
+  CHECK(real.state(0) == ItemState::done);
 }
 
 TEST_CASE("failing items are recorded, each with its reason, and the rest go on") {
