@@ -36,12 +36,13 @@ std::string seal(const Tensors& tensors, const Texts& texts) {
 class ItemCheckpoint : public CheckpointStore {
  public:
   ItemCheckpoint(fs::path path, fs::path beside, const Item& item, CheckpointRules rules,
-                 const Claims& claims)
+                 const Claims& claims, const EventLog& events)
       : path_(std::move(path)),
         beside_(std::move(beside)),
         item_(item),
         rules_(std::move(rules)),
-        claims_(claims) {}
+        claims_(claims),
+        events_(events) {}
 
   std::optional<Checkpoint> load() override {
     std::error_code error;
@@ -72,6 +73,7 @@ class ItemCheckpoint : public CheckpointStore {
       fs::create_directories(beside_.parent_path(), error);
       write_safetensors(beside_, tensors, texts, "w");
       put_in_place(beside_, path_);
+      events_.add("checkpoint_kept", {{"id", item_.id}, {"steps_done", checkpoint.steps_done}});
     } catch (const std::exception& problem) {
       if (!warned_) log_warning("item ", item_.id, ": no checkpoint can be kept: ", message_of(problem));
       warned_ = true;
@@ -120,6 +122,7 @@ class ItemCheckpoint : public CheckpointStore {
   const Item& item_;
   CheckpointRules rules_;
   const Claims& claims_;
+  const EventLog& events_;
   Timer since_last_;
   bool warned_ = false;
 };
@@ -129,7 +132,7 @@ class ItemCheckpoint : public CheckpointStore {
 std::unique_ptr<CheckpointStore> Checkpoints::of(const Item& item) const {
   return std::make_unique<ItemCheckpoint>(folder_.checkpoint(item.id),
                                           work_.path(".checkpoint-" + item.id + ".safetensors"), item, rules_,
-                                          claims_);
+                                          claims_, events_);
 }
 
 void sweep_checkpoints(const OutputFolder& folder, const std::set<std::string>& done) {

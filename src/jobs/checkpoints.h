@@ -14,6 +14,7 @@
 #include <string>
 
 #include "jobs/claims.h"
+#include "jobs/events.h"
 #include "jobs/job.h"
 #include "jobs/output_folder.h"
 
@@ -29,9 +30,10 @@ struct CheckpointRules {
 
 class Checkpoints {
  public:
-  /// `claims`: only who holds an item's claim keeps anything of it.
-  Checkpoints(const OutputFolder& folder, const WorkPlace& work, const Claims& claims, CheckpointRules rules)
-      : folder_(folder), work_(work), claims_(claims), rules_(std::move(rules)) {}
+  /// `claims`: only who holds an item's claim keeps anything of it. `events` hears of each that is kept.
+  Checkpoints(const OutputFolder& folder, const WorkPlace& work, const Claims& claims, const EventLog& events,
+              CheckpointRules rules)
+      : folder_(folder), work_(work), claims_(claims), events_(events), rules_(std::move(rules)) {}
 
   /// Of one item, for one try at it. Its save() tells what cannot be written in one warning.
   std::unique_ptr<CheckpointStore> of(const Item& item) const;
@@ -40,6 +42,7 @@ class Checkpoints {
   OutputFolder folder_;
   const WorkPlace& work_;
   const Claims& claims_;
+  const EventLog& events_;
   CheckpointRules rules_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
-// events.jsonl: one JSON object a line, appended by every process that works on the folder.
+// events.jsonl: one JSON object a line, appended by every process that works on the folder. CONTRIBUTING.md,
+// "The event log", has every event with its fields; tests/e2e/test_events.py holds the two together.
 
 #include <filesystem>
 #include <functional>
@@ -7,6 +8,10 @@
 #include <string>
 
 namespace rushes {
+
+/// In every `run_started`: what the lines look like. Fields and events may be added to it; where one changes
+/// its meaning or goes, the number grows.
+inline constexpr const char* kEventsSchema = "rushes.events/1";
 
 class EventLog {
  public:

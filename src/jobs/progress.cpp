@@ -130,9 +130,11 @@ std::vector<OwnerStatus> read_owners(const OutputFolder& folder) {
   return owners;
 }
 
-Progress::Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view)
+Progress::Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view,
+                   MetricsFile* metrics)
     : folder_(folder),
       view_(std::move(view)),
+      metrics_(metrics),
       live_(env(EnvVar::terminal) == "1" || isatty(STDERR_FILENO) == 1),
       columns_(terminal_columns()),
       offset_(0) {
@@ -157,6 +159,7 @@ void Progress::follow() {
     offset_ =
         read_events(folder_.events(), offset_, [this](const nlohmann::json& event) { take_event(event); });
     if (last) return;
+    if (metrics_ != nullptr) metrics_->update(view_.done, view_.failed, view_.total);
     if (live_) redraw();
     // With many owners looking takes long: then look less often.
     const double nap = std::max(0.5, 10 * timer.seconds());
@@ -171,6 +174,7 @@ void Progress::take_event(const nlohmann::json& event) {
     const auto at = event.find(key);
     return at != event.end() && at->is_string() ? at->get<std::string>() : std::string();
   };
+  if (metrics_ != nullptr) metrics_->take_event(event);
   const std::string name = text("event");
   const std::string id = text("id");
   const double time = seconds_of(text("time"));

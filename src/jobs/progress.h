@@ -9,6 +9,7 @@
 
 #include "jobs/output_folder.h"
 #include "jobs/owner.h"
+#include "jobs/run_metrics.h"
 
 namespace rushes {
 
@@ -50,8 +51,10 @@ std::vector<OwnerStatus> read_owners(const OutputFolder& folder);
 /// stderr is one) live lines below them.
 class Progress {
  public:
-  /// `view`: counts so far. Work that other runs do on the same folder counts as well.
-  Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view);
+  /// `view`: counts so far. Work that other runs do on the same folder counts as well. `metrics` is kept up
+  /// to date.
+  Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view,
+           MetricsFile* metrics = nullptr);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -64,6 +67,7 @@ class Progress {
   OutputFolder folder_;
   std::map<std::string, double> flops_;
   ProgressView view_;
+  MetricsFile* metrics_;
   bool live_;
   size_t columns_;
   uint64_t offset_;

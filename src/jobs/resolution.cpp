@@ -11,18 +11,6 @@
 namespace rushes {
 namespace {
 
-std::string model_name(const std::string& model) {
-  std::error_code error;
-  if (hub::looks_like_model_id(model) && !std::filesystem::is_directory(model, error)) {
-    const std::string id = model.substr(0, model.find('@'));  // a revision may have a '/'
-    return id.substr(id.find('/') + 1);
-  }
-  std::filesystem::path path = std::filesystem::path(model).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // "models/wan/"
-  const std::string name = path.filename().string();
-  return name.substr(0, name.find('@'));
-}
-
 /// Leaves of the tables: "model", "sampling.height", ...
 void flatten(const nlohmann::ordered_json& tree, const std::string& prefix,
              std::vector<std::pair<std::string, nlohmann::ordered_json>>& leaves) {
@@ -74,6 +62,18 @@ std::string today() {
   gmtime_r(&now, &parts);
   char text[16];
   return {text, strftime(text, sizeof text, "%Y-%m-%d", &parts)};
+}
+
+std::string model_name(const std::string& model) {
+  std::error_code error;
+  if (hub::looks_like_model_id(model) && !std::filesystem::is_directory(model, error)) {
+    const std::string id = model.substr(0, model.find('@'));  // a revision may have a '/'
+    return id.substr(id.find('/') + 1);
+  }
+  std::filesystem::path path = std::filesystem::path(model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "models/wan/"
+  const std::string name = path.filename().string();
+  return name.substr(0, name.find('@'));
 }
 
 std::string fill_output(const JobFile& job, const std::filesystem::path& file, const std::string& date,

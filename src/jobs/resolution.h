@@ -19,6 +19,9 @@ namespace rushes {
 PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const std::string& where,
                                 Problems& problems);
 
+/// The name of a model's folder or repository: {model}.
+std::string model_name(const std::string& model);
+
 /// `output` with {date}, {job} (the job file's name) and {model} (its folder's or repository's name) filled
 /// in; an unknown {word} is noted.
 std::string fill_output(const JobFile& job, const std::filesystem::path& file, const std::string& date,

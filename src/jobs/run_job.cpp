@@ -18,11 +18,14 @@
 #include "dist/groups.h"
 #include "dist/nccl/nccl_transport.h"
 #include "jobs/clusters.h"
+#include "jobs/contact_sheet.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
 #include "jobs/preparation.h"
 #include "jobs/progress.h"
 #include "jobs/regress.h"
+#include "jobs/resolution.h"
+#include "jobs/run_metrics.h"
 #include "jobs/runner.h"
 #include "jobs/shards.h"
 #include "jobs/signals.h"
@@ -58,16 +61,23 @@ class JobRun {
   void form_groups();
   bool load_pipeline();
   void work();
+  void end_unbegun();
   int finish();
 
   template <class Function>
   int guarded(Function function);
   /// That this rank belongs to; negative where it idles.
   int64_t replica() const { return groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()); }
+  /// Items in this state when the run began.
+  int64_t count(ItemState state) const {
+    return std::count_if(start_.ledger.begin(), start_.ledger.end(),
+                         [&](const LedgerEntry& entry) { return entry.state == state; });
+  }
   Tally tally() const;
   int exit_code(const Tally& tally);
   int compare_with_references(int code);
   int finish_dataset(int code);
+  void make_contact_sheet(const Tally& now) const;
   void write_failed(const Tally& tally) const;
   void tell(const Tally& tally, int code) const;
   std::string why_stopped() const;
@@ -92,6 +102,7 @@ class JobRun {
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
   std::optional<EventLog> events_;
+  std::optional<MetricsFile> metrics_;                     // of rank 0
   std::map<std::string, fs::file_time_type> kept_before_;  // checkpoints when the run began; of rank 0
   std::unique_ptr<DiskEmbeddingStore> embeddings_;
   std::unique_ptr<NodeMemory> node_memory_;
@@ -126,7 +137,7 @@ int JobRun::run() {
   if (!load()) return start_.code;
   if (!begin()) return start_.code;
   if (!load_pipeline()) {
-    if (world_.rank() == 0) events_->add("run_ended", {{"code", start_.code}, {"seconds", timer_.seconds()}});
+    if (world_.rank() == 0) end_unbegun();
     return start_.code;
   }
   work();
@@ -234,10 +245,6 @@ bool JobRun::begin() {
   order_.emplace(job_.items, start_.ledger, start_.digest);
   start_.code = world_.agree(code);
   if (start_.code != kExitDone) return false;
-  const auto count = [&](ItemState state) {
-    return std::count_if(start_.ledger.begin(), start_.ledger.end(),
-                         [&](const auto& e) { return e.state == state; });
-  };
   if (world_.rank() == 0) {
     kept_before_ = checkpoint_times(*folder_);
     log_info(job_.items.size(), " items in ", folder_->root().string(), ": ", count(ItemState::todo),
@@ -245,7 +252,8 @@ bool JobRun::begin() {
              plan_->text(), ", ", threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ",
              job_.options.device.str(),
              limit_.set() ? ", time limit in " + short_time(start_.seconds) : std::string());
-    events_->add("run_started", {{"items", job_.items.size()},
+    events_->add("run_started", {{"schema", kEventsSchema},
+                                 {"items", job_.items.size()},
                                  {"todo", count(ItemState::todo)},
                                  {"done", count(ItemState::done)},
                                  {"failed", count(ItemState::failed)},
@@ -255,6 +263,11 @@ bool JobRun::begin() {
                                  {"owner", residence_->owner.token()},
                                  {"batch_job", env(EnvVar::slurm_job_id)},
                                  {"code", version_text()}});
+    metrics_.emplace(*folder_, residence_->work, job_.job.metrics,
+                     MetricsFile::Facts{.run = start_.run,
+                                        .model = model_name(job_.job.model),
+                                        .ranks = world_.size(),
+                                        .ranks_of_a_clip = plan_->replica()});
   }
   return true;
 }
@@ -322,7 +335,7 @@ void JobRun::work() {
       todo.push_back({.id = job_.items[i].id, .flops = job_.items[i].flops});
       view.left_flops += job_.items[i].flops;
     }
-    progress = std::make_unique<Progress>(*folder_, std::move(todo), view);
+    progress = std::make_unique<Progress>(*folder_, std::move(todo), view, &*metrics_);
   }
   int code = kExitDone;
   OwnerWatch watch(folder_->owners());
@@ -342,7 +355,7 @@ void JobRun::work() {
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
   };
-  const Checkpoints checkpoints(*folder_, residence_->work, claims,
+  const Checkpoints checkpoints(*folder_, residence_->work, claims, *events_,
                                 {.run = start_.run,
                                  .fresh = request_.fresh,
                                  .seconds = static_cast<double>(job_.job.checkpoint_seconds),
@@ -427,6 +440,33 @@ int JobRun::finish_dataset(int code) {
   return found.unreadable ? worse_exit_code(code, kExitFailedItems) : code;
 }
 
+/// Where something new was made, and there is time; never at a run's cost.
+void JobRun::make_contact_sheet(const Tally& now) const {
+  if (!trouble_.empty() || stop_.requested() || now.done.empty()) return;
+  bool made = false;
+  for (size_t i = 0; i < job_.items.size() && !made; ++i)
+    made = start_.ledger[i].state != ItemState::done && now.done.count(job_.items[i].id) > 0;
+  std::error_code ignored;
+  if (!made && fs::exists(folder_->contact_sheet(), ignored)) return;
+  try {
+    write_contact_sheet(job_, *folder_, residence_->work, now.done, stop_);
+  } catch (const std::exception& error) {
+    log_warning("no contact-sheet.png: ", error.what());
+  }
+}
+
+/// The model could not be loaded: rank 0's word on that.
+void JobRun::end_unbegun() {
+  const int64_t done = count(ItemState::done), failed = count(ItemState::failed),
+                left = count(ItemState::todo);
+  events_->add("run_ended", {{"code", start_.code},
+                             {"done", done},
+                             {"failed", failed},
+                             {"left", left},
+                             {"seconds", timer_.seconds()}});
+  metrics_->end(done, failed, left, start_.code);
+}
+
 /// Rank 0 looks at what is on disk and says how the run ended; all ranks leave with its word.
 int JobRun::finish() {
   pipeline_.reset();
@@ -452,6 +492,7 @@ int JobRun::finish() {
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
     code = finish_dataset(code);
+    make_contact_sheet(now);
     code = compare_with_references(code);
     if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
     events_->add("run_ended", {{"code", code},
@@ -459,6 +500,7 @@ int JobRun::finish() {
                                {"failed", now.failed},
                                {"left", now.left},
                                {"seconds", timer_.seconds()}});
+    metrics_->end(static_cast<int64_t>(now.done.size()), now.failed, now.left, code);
     tell(now, code);
   }
   residence_.reset();
