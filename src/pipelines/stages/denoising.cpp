@@ -161,7 +161,7 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
 }
 
 void DenoisingStage::verify_output(const ForwardBatch& batch) const {
-  require_finite(batch.latents, "the latents");
+  require_finite(batch.latents, "after denoising the latents");
 }
 
 }  // namespace rushes
