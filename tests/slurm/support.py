@@ -35,7 +35,8 @@ class Cluster:
             raise Skip(started.stderr)
         expect(started.returncode == 0, started.stderr)
         lines = re.findall(r"(\w+)=(\S+)", (self.root / "bed" / "env.sh").read_text())
-        self.environment = {**os.environ, **dict(lines), "RUSHES_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **dict(lines), "RUSHES_THREADS": "1", "OMP_NUM_THREADS": "1",
+                            "RUSHES_RANK_TIMEOUT": "60"}
         self.mode = "hosts" if "mode hosts" in started.stdout else "ports"
         return self
 

@@ -55,7 +55,7 @@ int fair_share_of_cores(MPI_Comm node) {
 }
 
 /// Ends the process where MPI takes forever to start: a rank that dies while it starts leaves the others
-/// waiting in MPI_Init, and no launcher may notice (Slurm's srun with Open MPI 4.1 does not).
+/// waiting in MPI_Init or their first collective, and not every launcher notices (srun with PMIx does not).
 class StartGuard {
  public:
   StartGuard() : thread_([this] { watch(); }) {}
@@ -93,7 +93,6 @@ class MpiSession {
  public:
   MpiSession() {
     int provided = 0;
-    const StartGuard guard;
     must(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     // Errors come back as codes, so that they can be reported with the rank and what it was doing.
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -179,6 +178,7 @@ bool started_by_mpi() {
 }
 
 std::unique_ptr<World> make_mpi_world() {
+  const StartGuard guard;
   return std::make_unique<MpiWorld>();
 }
 
