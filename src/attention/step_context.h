@@ -83,6 +83,7 @@ struct StepContext {
   StepMemo* memo = nullptr;  // of this clip; without one, models work everything out again each step
   const SequenceParallel* sp = nullptr;  // of a transformer's forward; nullptr: the whole sequence is here
   const Comm* vae = nullptr;             // ranks that code a video together; nullptr: this one alone
+  bool vae_tiles = false;                // a VAE codes pictures in blended tiles, for less memory
 
   /// Records `output` if someone listens.
   void note(const std::string& layer, const at::Tensor& output) const {

@@ -58,8 +58,11 @@ WanVae::WanVae(WanVaeConfig config, TensorLoader& loader)
       post_quant_(loader, "post_quant_conv",
                   {.in = config_.z_dim, .out = config_.z_dim, .kernel = {1, 1, 1}, .padding = 0}) {}
 
-bool WanVae::needs_tiles(int64_t height, int64_t width, int64_t ratio) const {
-  return tiling_ && (height > tiling_->tile_height / ratio || width > tiling_->tile_width / ratio);
+std::optional<WanTiling> WanVae::tiling_for(int64_t height, int64_t width, int64_t of,
+                                            const StepContext& context) const {
+  if (tiling_ && (height > tiling_->tile_height || width > tiling_->tile_width)) return tiling_;
+  if (tiling_ || !context.vae_tiles) return std::nullopt;
+  return wan_tiles_for(height / of, width / of, config_.scale_factor_spatial / of);
 }
 
 at::Tensor WanVae::decode(const at::Tensor& z, const StepContext& context) const {
@@ -71,8 +74,9 @@ at::Tensor WanVae::decode(const at::Tensor& z, const StepContext& context) const
   };
   const Comm none;
   const Comm& group = context.vae != nullptr ? *context.vae : none;
-  if (needs_tiles(z.size(3), z.size(4), config_.scale_factor_spatial))
-    return group.rank() == 0 ? video_of(decode_tiles(z.to(dtype_), *tiling_, context)) : at::Tensor();
+  const int64_t pixels = config_.scale_factor_spatial;
+  if (const auto tiling = tiling_for(z.size(3) * pixels, z.size(4) * pixels, 1, context))
+    return group.rank() == 0 ? video_of(decode_tiles(z.to(dtype_), *tiling, context)) : at::Tensor();
   const WanRows rows(&group, even_sizes(z.size(3), group.size()));
   const int64_t ratio = built_spatial_ratio();
   const at::Tensor own = z.narrow(3, rows.start(), rows.own_rows()).to(dtype_);
@@ -120,9 +124,9 @@ void WanVae::check_video(const at::Tensor& x) const {
 
 LatentDistribution WanVae::encode(const at::Tensor& x, const StepContext& context) const {
   check_video(x);
-  const at::Tensor both = needs_tiles(x.size(3), x.size(4), 1)
-                              ? encode_tiles(patchify(x.to(dtype_), config_.patch_size), *tiling_, context)
-                              : encode_split(x, context);
+  const auto tiling = tiling_for(x.size(3), x.size(4), config_.patch_size, context);
+  const at::Tensor both = tiling ? encode_tiles(patchify(x.to(dtype_), config_.patch_size), *tiling, context)
+                                 : encode_split(x, context);
   const std::vector<at::Tensor> parts = both.chunk(2, 1);
   return {parts[0].contiguous(), parts[1].clamp(-30, 20)};
 }

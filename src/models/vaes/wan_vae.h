@@ -22,6 +22,11 @@ struct WanTiling {
   int64_t stride_height = 192, stride_width = 192;  // from one tile to the next
 };
 
+/// Tiles for a picture of this size, with StepContext::vae_tiles: the defaults above along a side that they
+/// cut, half of any other side, and again three quarters from one to the next. `unit`: what the sizes count
+/// of one latent pixel. Nothing where both sides have less than 4 latent pixels: too few to cut.
+std::optional<WanTiling> wan_tiles_for(int64_t height, int64_t width, int64_t unit);
+
 class WanVae : public Vae {
  public:
   /// Takes every parameter out of the loader.
@@ -71,8 +76,10 @@ class WanVae : public Vae {
                           const StepContext& context) const;
   void check_video(const at::Tensor& x) const;
   void check_sides(int64_t height, int64_t width) const;  // of patches
-  /// Are pictures of this size larger than a tile, when both are divided by ratio?
-  bool needs_tiles(int64_t height, int64_t width, int64_t ratio) const;
+  /// The tiles that a picture of this size in pixels is coded in, as enable_tiling() or the context has it;
+  /// nothing: it is coded whole. `of`: pixels that a tile's sizes count as one.
+  std::optional<WanTiling> tiling_for(int64_t height, int64_t width, int64_t of,
+                                      const StepContext& context) const;
 
   WanVaeConfig config_;
   at::ScalarType dtype_;

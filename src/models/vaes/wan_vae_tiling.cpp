@@ -35,24 +35,52 @@ using Code = std::function<at::Tensor(const at::Tensor& tile)>;
 
 at::Tensor in_tiles(const at::Tensor& input, const TileAxis& rows, const TileAxis& columns,
                     const Code& code) {
-  std::vector<at::Tensor> above, bands;
+  at::Tensor whole;
+  std::vector<at::Tensor> above;
+  int64_t to_y = 0, to_x = 0;
   for (int64_t y = 0; y < input.size(3); y += rows.stride) {
-    std::vector<at::Tensor> row, kept;
+    std::vector<at::Tensor> row;
+    to_x = 0;
+    int64_t high = 0;
     for (int64_t x = 0; x < input.size(4); x += columns.stride) {
       const at::Tensor tile =
           code(input.slice(3, y, y + rows.size).slice(4, x, x + columns.size).contiguous());
       if (y > 0) blend(above[row.size()], tile, 3, rows.overlap);
       if (x > 0) blend(row.back(), tile, 4, columns.overlap);
+      if (!whole.defined())
+        whole = at::zeros({tile.size(0), tile.size(1), tile.size(2), rows.result, columns.result},
+                          tile.options());
+      const at::Tensor kept = tile.slice(3, 0, rows.keep).slice(4, 0, columns.keep);
+      const at::Tensor room = whole.slice(3, to_y, to_y + kept.size(3)).slice(4, to_x, to_x + kept.size(4));
+      room.copy_(kept.slice(3, 0, room.size(3)).slice(4, 0, room.size(4)));
       row.push_back(tile);
-      kept.push_back(tile.slice(3, 0, rows.keep).slice(4, 0, columns.keep));
+      high = kept.size(3);
+      to_x += kept.size(4);
     }
-    bands.push_back(at::cat(kept, 4));
     above = std::move(row);
+    to_y += high;
   }
-  return at::cat(bands, 3).slice(3, 0, rows.result).slice(4, 0, columns.result).contiguous();
+  return whole.slice(3, 0, to_y).slice(4, 0, to_x).contiguous();
 }
 
 }  // namespace
+
+std::optional<WanTiling> wan_tiles_for(int64_t height, int64_t width, int64_t unit) {
+  constexpr WanTiling usual;
+  const auto cut = [&](int64_t side, int64_t usual_tile, int64_t usual_stride) {
+    const int64_t latents = side / unit, half = (latents + 1) / 2;
+    if (side > usual_tile) return std::pair(usual_tile, usual_stride);
+    if (latents < 4) return std::pair(side, side);
+    return std::pair(half * unit, std::max<int64_t>(1, half * 3 / 4) * unit);
+  };
+  const auto [tile_height, stride_height] = cut(height, usual.tile_height, usual.stride_height);
+  const auto [tile_width, stride_width] = cut(width, usual.tile_width, usual.stride_width);
+  if (tile_height >= height && tile_width >= width) return std::nullopt;
+  return WanTiling{.tile_height = tile_height,
+                   .tile_width = tile_width,
+                   .stride_height = stride_height,
+                   .stride_width = stride_width};
+}
 
 void WanVae::enable_tiling(const WanTiling& tiling) {
   const int64_t least = config_.scale_factor_spatial;

@@ -90,6 +90,43 @@ TEST_CASE("wan vae: tiles are coded alone and blended") {
   CHECK_THROWS_AS(vae->enable_tiling({.tile_height = 3}), UserError);
 }
 
+TEST_CASE("wan vae: tiles are always smaller than the picture, unless that is tiny") {
+  const auto sizes = [](int64_t height, int64_t width) -> std::vector<int64_t> {
+    const auto tiles = wan_tiles_for(height, width, 8);
+    if (!tiles) return {};
+    return {tiles->tile_height, tiles->stride_height, tiles->tile_width, tiles->stride_width};
+  };
+  CHECK(sizes(480, 832) == std::vector<int64_t>{256, 192, 256, 192});  // diffusers' defaults
+  CHECK(sizes(480, 256) == std::vector<int64_t>{256, 192, 128, 96});
+  CHECK(sizes(256, 256) == std::vector<int64_t>{128, 96, 128, 96});
+  CHECK(sizes(64, 40) == std::vector<int64_t>{32, 24, 24, 16});
+  CHECK(sizes(64, 16) == std::vector<int64_t>{32, 24, 16, 16});
+  CHECK(sizes(24, 16).empty());
+}
+
+TEST_CASE("wan vae: a step may ask for tiles, and gets those that suit the picture") {
+  const c10::InferenceMode inference;
+  const bool residual = GENERATE(false, true);
+  const auto vae = random_vae(small_wan_vae(residual), 6);
+  StepContext tiles;
+  tiles.vae_tiles = true;
+  const int64_t unit = vae->spatial_ratio(), patch = vae->config().patch_size;
+  const at::Tensor z = at::randn({1, 4, 2, 9, 6});
+  const at::Tensor tiled = vae->decode(z, tiles), plain = vae->decode(z, {});
+  const at::Tensor x = at::rand({1, 3, 5, 9 * unit, 6 * unit}) * 2 - 1;
+  const at::Tensor tiled_mean = vae->encode(x, tiles).mean, plain_mean = vae->encode(x, {}).mean;
+  CHECK(tiled.sizes() == plain.sizes());
+  CHECK(tiled_mean.sizes() == plain_mean.sizes());
+  CHECK(furthest(tiled, plain) > 1e-4);
+  CHECK(furthest(tiled_mean, plain_mean) > 1e-4);
+  vae->enable_tiling(*wan_tiles_for(9 * unit, 6 * unit, unit));
+  CHECK(furthest(vae->decode(z, {}), tiled) == 0);
+  if (patch == 1) CHECK(furthest(vae->encode(x, {}).mean, tiled_mean) == 0);
+  vae->disable_tiling();
+  const at::Tensor tiny = at::randn({1, 4, 2, 3, 3});
+  CHECK(furthest(vae->decode(tiny, tiles), vae->decode(tiny, {})) == 0);
+}
+
 TEST_CASE("wan vae: costs are those that torch's FLOP counter finds in diffusers") {
   const Cost full_decode = wan_vae_decode_cost(nlohmann::json::object(), 5, 240, 416);
   CHECK(full_decode.flops == 4453121187840.0);
