@@ -2,6 +2,7 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -146,6 +147,7 @@ void keep_cpu_memory() {
 
 void forget_kept_memory() {
   KeptMemory::instance().forget();
+  ::malloc_trim(0);  // small blocks are malloc's
 }
 
 int64_t kept_cpu_memory() {

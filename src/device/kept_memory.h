@@ -12,7 +12,8 @@ namespace rushes {
 /// nothing.
 void keep_cpu_memory();
 
-/// Gives what is kept back to the system, and begins anew to count the most that is in use.
+/// Gives what is kept, and what malloc has free, back to the system, and begins anew to count the most that
+/// is in use.
 void forget_kept_memory();
 
 /// Bytes that freed tensors left behind and no tensor uses now.

@@ -1,5 +1,7 @@
 #include "media/ffmpeg/av.h"
 
+#include <new>
+
 #include "base/error.h"
 
 namespace rushes {
@@ -15,15 +17,19 @@ int av_check(int code, const char* what, const std::string& name) {
   return code;
 }
 
+void need_memory(bool given) {
+  if (!given) throw std::bad_alloc();
+}
+
 AvPtr<AVFrame> make_frame() {
   AvPtr<AVFrame> frame(av_frame_alloc());
-  RUSHES_CHECK(frame != nullptr, "no memory for a frame");
+  need_memory(frame != nullptr);
   return frame;
 }
 
 AvPtr<AVPacket> make_packet() {
   AvPtr<AVPacket> packet(av_packet_alloc());
-  RUSHES_CHECK(packet != nullptr, "no memory for a packet");
+  need_memory(packet != nullptr);
   return packet;
 }
 

@@ -26,7 +26,9 @@ using AvPtr = std::unique_ptr<T, AvDelete>;
 std::string av_text(int code);
 /// Throws UserError "cannot <what> <name>: <reason>" for a negative code; gives the code otherwise.
 int av_check(int code, const char* what, const std::string& name);
-/// The allocation, or InternalError.
+/// FFmpeg gives nothing where memory has run out: throws std::bad_alloc.
+void need_memory(bool given);
+/// The allocation, or std::bad_alloc.
 AvPtr<AVFrame> make_frame();
 AvPtr<AVPacket> make_packet();
 /// FFmpeg logs to stderr by itself; what matters reaches us as error codes. Once a process.

@@ -14,7 +14,7 @@ namespace rushes {
 PixelConverter::PixelConverter(int width, int height, AVPixelFormat from, AVPixelFormat to, Colours colours,
                                int to_width, int to_height)
     : height_(height), to_width_(to_width), to_height_(to_height), to_(to), context_(sws_alloc_context()) {
-  RUSHES_CHECK(context_ != nullptr, "no memory for a converter");
+  need_memory(context_ != nullptr);
   const bool from_yuv = !(av_pix_fmt_desc_get(from)->flags & AV_PIX_FMT_FLAG_RGB);
   const auto set = [&](const char* key, int64_t value) {
     RUSHES_CHECK(av_opt_set_int(context_.get(), key, value, 0) >= 0, "swscale's option ", key);
@@ -62,7 +62,7 @@ AvPtr<AVFrame> make_picture(int width, int height, AVPixelFormat format) {
   frame->width = width;
   frame->height = height;
   frame->format = format;
-  RUSHES_CHECK(av_frame_get_buffer(frame.get(), 0) >= 0, "no memory for a ", width, "x", height, " picture");
+  need_memory(av_frame_get_buffer(frame.get(), 0) >= 0);
   return frame;
 }
 

@@ -21,7 +21,7 @@ constexpr int64_t kMaxPixels = int64_t{1} << 28;
 AvPtr<AVCodecContext> make_context(const AVCodec* codec) {
   RUSHES_CHECK(codec != nullptr, "this FFmpeg lacks PNG or JPEG");
   AvPtr<AVCodecContext> context(avcodec_alloc_context3(codec));
-  RUSHES_CHECK(context != nullptr, "no memory for a codec");
+  need_memory(context != nullptr);
   context->thread_count = 1;
   return context;
 }
@@ -86,7 +86,7 @@ Frames decode_png(const std::string& bytes, const std::string& name) {
   const AvPtr<AVPacket> packet = make_packet();
   if (bytes.empty() || bytes.size() > INT32_MAX / 2)
     fail("cannot read ", name, ": ", bytes.size(), " bytes are no PNG");
-  RUSHES_CHECK(av_new_packet(packet.get(), static_cast<int>(bytes.size())) >= 0, "no memory for a packet");
+  need_memory(av_new_packet(packet.get(), static_cast<int>(bytes.size())) >= 0);
   std::memcpy(packet->data, bytes.data(), bytes.size());
   const AvPtr<AVFrame> picture = make_frame();
   av_check(avcodec_send_packet(decoder.get(), packet.get()), "read", name);

@@ -68,7 +68,7 @@ class VideoWriter {
     const AVCodec* codec = avcodec_find_encoder_by_name("libx264");
     if (codec == nullptr) fail("this FFmpeg has no libx264 to write H.264 with; install one that has");
     encoder_.reset(avcodec_alloc_context3(codec));
-    RUSHES_CHECK(encoder_ != nullptr, "no memory for an encoder");
+    need_memory(encoder_ != nullptr);
     AVCodecContext& c = *encoder_;
     c.width = width_;
     c.height = height_;
@@ -99,7 +99,7 @@ class VideoWriter {
       if (!text->empty()) av_check(av_dict_set(&file_->metadata, key, text->c_str(), 0), "write", name_);
     }
     stream_ = avformat_new_stream(file_, nullptr);
-    RUSHES_CHECK(stream_ != nullptr, "no memory for a stream");
+    need_memory(stream_ != nullptr);
     stream_->time_base = encoder_->time_base;
     stream_->avg_frame_rate = encoder_->framerate;
     av_check(avcodec_parameters_from_context(stream_->codecpar, encoder_.get()), "write", name_);
@@ -201,7 +201,7 @@ class VideoReader {
         av_check(av_find_best_stream(file_, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0), "find a video in", name_);
     const AVStream& stream = *file_->streams[stream_];
     decoder_.reset(avcodec_alloc_context3(codec));
-    RUSHES_CHECK(decoder_ != nullptr, "no memory for a decoder");
+    need_memory(decoder_ != nullptr);
     av_check(avcodec_parameters_to_context(decoder_.get(), stream.codecpar), "read", name_);
     decoder_->thread_count = 1;
     av_check(avcodec_open2(decoder_.get(), codec, nullptr), "read", name_);
@@ -431,7 +431,7 @@ Frames read_clip(const std::filesystem::path& path, const ClipShape& shape) {
   reader.each([&](const AVFrame& frame, double seconds) {
     if (shown) clip.show_until(*shown, seconds);
     shown.reset(av_frame_clone(&frame));
-    RUSHES_CHECK(shown != nullptr, "no memory for a frame");
+    need_memory(shown != nullptr);
     last = seconds;
     return !clip.full();
   });
