@@ -77,12 +77,29 @@ class CheckpointStore {
   virtual void save(const Checkpoint& checkpoint) = 0;
 };
 
+/// What a clip goes without, to be made in less memory.
+struct MemoryRung {
+  /// The VAE codes the picture in tiles that are blended where they overlap (StepContext::vae_tiles): the
+  /// video is not that of a whole picture.
+  bool tiles = false;
+  /// Weights are in memory only while their stage works: those of the text encoder until the prompt is
+  /// encoded, of the transformer (of two experts the one at work) while it denoises, of the VAE while it
+  /// decodes. They come again from the model's files, which the system keeps in its file cache as far as
+  /// there is room: so a GPU's memory is spared at the host's cost, and a process's own (packed weights, and
+  /// what is kept of freed tensors) at that of reading. Ranks of a node that share their weights keep them
+  /// (NodeMemory). Same bits.
+  bool offload = false;
+
+  bool operator==(const MemoryRung&) const = default;
+};
+
 struct RunContext {
   const StopToken& stop;                   // looked at between steps and stages: StoppedEarly on every rank
   EmbeddingStore* embeddings = nullptr;    // optional
   StepObserver* observer = nullptr;        // optional
   const Comm* replica = nullptr;           // the ranks that make the clip, in host memory; nullptr: this one
   CheckpointStore* checkpoints = nullptr;  // optional; of the rank that leads
+  MemoryRung memory = {};                  // the same on every rank of the replica
 
   /// Throws StoppedEarly where this rank or another of the replica is to stop: all of them, at the same
   /// place.
@@ -109,7 +126,7 @@ struct Clip {
   int64_t text_tokens = 0;  // of the prompt
   std::vector<StageTime> times;
   std::vector<std::string> warnings;  // e.g. "prompt cut to 512 tokens"
-  int64_t continued_from = 0;         // denoising steps that an earlier run had made
+  int64_t continued_from = 0;         // denoising steps that an earlier try had made
 };
 
 /// Work of one clip.
@@ -133,7 +150,9 @@ class Pipeline {
  public:
   virtual ~Pipeline() = default;
   /// Makes one clip; every rank of the replica calls it with the same request. Throws UserError (this item
-  /// cannot be made; before decoding on every rank alike), StoppedEarly, or InternalError.
+  /// cannot be made; before decoding on every rank alike), StoppedEarly, or InternalError. What
+  /// memory_shortage() knows passes through; then denoising is kept in `checkpoints`, so that the next try,
+  /// on another rung, goes on from there.
   virtual Clip run(const Request& request, const RunContext& context) = 0;
 };
 

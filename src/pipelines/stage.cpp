@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "base/timer.h"
+#include "device/kept_memory.h"
+#include "device/torch_error.h"
 
 namespace rushes {
 
@@ -15,22 +17,42 @@ void RunContext::check_stop(const char* before_what) const {
     throw StoppedEarly(str("stopped before ", before_what));
 }
 
+void ComposedPipeline::run_stage(size_t index, ForwardBatch& batch, const RunContext& context) {
+  if (context.memory.offload) {
+    for (size_t other = 0; other < stages_.size(); ++other) {
+      if (other != index) stages_[other]->release_weights();
+    }
+    forget_kept_memory();
+  }
+  Stage& stage = *stages_[index];
+  try {
+    stage.verify_input(batch);
+    stage.forward(batch, context);
+    stage.verify_output(batch);
+  } catch (const std::exception& error) {
+    if (memory_shortage(error)) {
+      for (size_t before = 0; before < index; ++before)
+        stages_[before]->keep_output(batch, context);
+    }
+    throw;
+  }
+}
+
 Clip ComposedPipeline::run(const Request& request, const RunContext& context) {
   const c10::InferenceMode inference;
   ForwardBatch batch;
   batch.request = request;
   Clip clip;
   at::Tensor text_embeds;
-  for (const auto& stage : stages_) {
-    context.check_stop(stage->name().c_str());
-    if (context.observer != nullptr) context.observer->on_stage(stage->name());
+  for (size_t index = 0; index < stages_.size(); ++index) {
+    const std::string name = stages_[index]->name();
+    context.check_stop(name.c_str());
+    if (context.observer != nullptr) context.observer->on_stage(name);
     const Traffic before = groups_ != nullptr ? groups_->traffic() : Traffic{};
     const Timer timer;
-    stage->verify_input(batch);
-    stage->forward(batch, context);
-    stage->verify_output(batch);
+    run_stage(index, batch, context);
     if (!text_embeds.defined()) text_embeds = batch.prompt_embeds;  // denoising casts them
-    StageTime time{.stage = stage->name(), .seconds = timer.seconds()};
+    StageTime time{.stage = name, .seconds = timer.seconds()};
     if (groups_ != nullptr) {
       const Traffic after = groups_->traffic();
       time.waited = after.waited - before.waited;

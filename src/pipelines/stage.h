@@ -20,6 +20,10 @@ class Stage {
   virtual void forward(ForwardBatch& batch, const RunContext& context) = 0;
   /// What the stage promises of the batch.
   virtual void verify_output(const ForwardBatch& batch) const = 0;
+  /// Memory ran out in a stage behind this one: keeps what another try need not make again. Never throws.
+  virtual void keep_output(const ForwardBatch& /*batch*/, const RunContext& /*context*/) {}
+  /// Lets go of its weights until they are used again (MemoryRung::offload).
+  virtual void release_weights() {}
 };
 
 class ComposedPipeline : public Pipeline {
@@ -30,6 +34,8 @@ class ComposedPipeline : public Pipeline {
   Clip run(const Request& request, const RunContext& context) override;
 
  private:
+  void run_stage(size_t index, ForwardBatch& batch, const RunContext& context);
+
   std::vector<std::unique_ptr<Stage>> stages_;
   const Groups* groups_;
 };

@@ -62,6 +62,7 @@ class WanBlueprint : public Blueprint {
 
  private:
   std::unique_ptr<Stage> text_stage(const PipelineOptions& options) const;
+  Reloadable<Vae> loaded_vae(const PipelineOptions& options) const;
   void read_pipeline_fields(Problems& problems);
   void check_fit(Problems& problems) const;
   void check_vae(Problems& problems) const;
@@ -328,16 +329,21 @@ LoadOptions load_options(const PipelineOptions& options, Dtype dtype, const Comm
 
 std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) const {
   const Groups* groups = options.groups;
-  std::shared_ptr<const Vae> vae;
-  if (groups == nullptr || groups->in_vae) vae = load_vae(model_, "vae", load_options(options, options.vae));
+  Reloadable<Vae> vae;
+  if (groups == nullptr || groups->in_vae) vae = loaded_vae(options);
 
   const LoadOptions dit =
       load_options(options, options.transformer, groups != nullptr ? &groups->dit_tp : nullptr);
   DenoisingParts denoising;
   denoising.groups = groups;
-  denoising.transformer = load_transformer(model_, "transformer", dit);
+  const auto transformer = [&](const char* key) {
+    Reloadable<Transformer> part([model = model_, key, dit] { return load_transformer(model, key, dit); });
+    part.get();
+    return part;
+  };
+  denoising.transformer = transformer("transformer");
   if (has_transformer_2_) {
-    denoising.transformer_2 = load_transformer(model_, "transformer_2", dit);
+    denoising.transformer_2 = transformer("transformer_2");
     denoising.boundary_timestep = *boundary_ratio_ * static_cast<double>(scheduler_->train_timesteps());
   }
   denoising.expand_timesteps = expand_timesteps_;
@@ -349,8 +355,8 @@ std::unique_ptr<Pipeline> WanBlueprint::load(const PipelineOptions& options) con
   stages.push_back(std::make_unique<TimestepPreparationStage>(scheduler_));
   stages.push_back(std::make_unique<LatentPreparationStage>(geometry(), options.device));
   stages.push_back(std::make_unique<DenoisingStage>(std::move(denoising)));
-  stages.push_back(
-      std::make_unique<DecodingStage>(vae, options.device, groups != nullptr ? &groups->vae : nullptr));
+  stages.push_back(std::make_unique<DecodingStage>(std::move(vae), options.device,
+                                                   groups != nullptr ? &groups->vae : nullptr));
   return std::make_unique<ComposedPipeline>(std::move(stages), groups);
 }
 
@@ -360,9 +366,15 @@ std::unique_ptr<Pipeline> WanBlueprint::load_encoder(const PipelineOptions& opti
   std::vector<std::unique_ptr<Stage>> stages;
   stages.push_back(std::make_unique<InputValidationStage>(*this));
   stages.push_back(text_stage(options));
-  stages.push_back(std::make_unique<EncodingStage>(
-      load_vae(model_, "vae", load_options(options, options.vae)), options.device));
+  stages.push_back(std::make_unique<EncodingStage>(loaded_vae(options), options.device));
   return std::make_unique<ComposedPipeline>(std::move(stages));
+}
+
+Reloadable<Vae> WanBlueprint::loaded_vae(const PipelineOptions& options) const {
+  Reloadable<Vae> vae(
+      [model = model_, load = load_options(options, options.vae)] { return load_vae(model, "vae", load); });
+  vae.get();  // now, where what is wrong with it ends the run before any item starts
+  return vae;
 }
 
 std::unique_ptr<Stage> WanBlueprint::text_stage(const PipelineOptions& options) const {
@@ -372,10 +384,11 @@ std::unique_ptr<Stage> WanBlueprint::text_stage(const PipelineOptions& options) 
   text.normalize_nfc = normalize_nfc_;
   text.device = options.device;
   text.takes_part = groups == nullptr || groups->in_tp;
-  text.encoder = [model = model_, load = load_options(options, options.text_encoder,
-                                                      groups != nullptr ? &groups->tp : nullptr)] {
-    return load_text_encoder(model, "text_encoder", load);
-  };
+  text.encoder = Reloadable<TextEncoder>(
+      [model = model_,
+       load = load_options(options, options.text_encoder, groups != nullptr ? &groups->tp : nullptr)] {
+        return load_text_encoder(model, "text_encoder", load);
+      });
   text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
                        options.device.type(), "|", at::get_cpu_capability(), "|", build_identity(),
                        groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");

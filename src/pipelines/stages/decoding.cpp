@@ -5,22 +5,24 @@
 namespace rushes {
 
 void DecodingStage::verify_input(const ForwardBatch& batch) const {
-  RUSHES_CHECK(batch.latents.dim() == 5 && (!vae_ || batch.latents.size(1) == vae_->latent_channels()),
-               batch.latents.sizes());
+  RUSHES_CHECK(batch.latents.dim() == 5, batch.latents.sizes());
 }
 
-void DecodingStage::forward(ForwardBatch& batch, const RunContext&) {
+void DecodingStage::forward(ForwardBatch& batch, const RunContext& run) {
   if (!vae_) return;
+  const Vae& vae = vae_.get();
+  RUSHES_CHECK(batch.latents.size(1) == vae.latent_channels(), batch.latents.sizes());
   const auto options = at::TensorOptions(at::kFloat);
-  const at::Tensor latents = batch.latents.to(device_, vae_->dtype());
+  const at::Tensor latents = batch.latents.to(device_, vae.dtype());
   const auto statistic = [&](const std::vector<double>& values) {
-    return at::tensor(values, options).view({1, vae_->latent_channels(), 1, 1, 1}).to(device_, vae_->dtype());
+    return at::tensor(values, options).view({1, vae.latent_channels(), 1, 1, 1}).to(device_, vae.dtype());
   };
   // The reference divides by the reciprocal of the deviation; kept, since it rounds twice.
-  const at::Tensor z = latents / (1.0 / statistic(vae_->latents_std())) + statistic(vae_->latents_mean());
+  const at::Tensor z = latents / (1.0 / statistic(vae.latents_std())) + statistic(vae.latents_mean());
   StepContext context;
   context.vae = group_;
-  const at::Tensor video = vae_->decode(z, context);
+  context.vae_tiles = run.memory.tiles;
+  const at::Tensor video = vae.decode(z, context);
   if (group_ != nullptr && group_->rank() != 0) return;
   require_finite(video, "the decoded video");
   batch.frames = to_frames(video);

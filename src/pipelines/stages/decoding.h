@@ -3,23 +3,25 @@
 
 #include <memory>
 
+#include "pipelines/component.h"
 #include "pipelines/stage.h"
 
 namespace rushes {
 
 class DecodingStage : public Stage {
  public:
-  /// vae: nullptr on a rank that takes no part. group: the ranks that decode together, of which the first
+  /// vae: none on a rank that takes no part. group: the ranks that decode together, of which the first
   /// gets the frames; nullptr: this one alone.
-  DecodingStage(std::shared_ptr<const Vae> vae, at::Device device, const Comm* group)
+  DecodingStage(Reloadable<Vae> vae, at::Device device, const Comm* group)
       : vae_(std::move(vae)), device_(device), group_(group) {}
   std::string name() const override { return "decoding"; }
   void verify_input(const ForwardBatch& batch) const override;
   void forward(ForwardBatch& batch, const RunContext& context) override;
   void verify_output(const ForwardBatch& batch) const override;
+  void release_weights() override { vae_.release(); }
 
  private:
-  std::shared_ptr<const Vae> vae_;
+  Reloadable<Vae> vae_;
   at::Device device_;
   const Comm* group_;
 };

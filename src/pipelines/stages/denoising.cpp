@@ -5,6 +5,7 @@
 #include "base/env.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "device/torch_error.h"
 
 namespace rushes {
 
@@ -57,9 +58,13 @@ int64_t DenoisingStage::trade_pieces(at::Device device) {
   return number ? asked[0] - '0' : device.is_cuda() ? 2 : 1;
 }
 
-const Transformer& DenoisingStage::expert(double timestep) const {
-  const bool low_noise = parts_.transformer_2 && timestep < parts_.boundary_timestep;
-  return low_noise ? *parts_.transformer_2 : *parts_.transformer;
+Reloadable<Transformer>& DenoisingStage::expert(const at::Tensor& timestep) {
+  const bool low_noise = parts_.transformer_2 && timestep.item<double>() < parts_.boundary_timestep;
+  return low_noise ? parts_.transformer_2 : parts_.transformer;
+}
+
+Reloadable<Transformer>& DenoisingStage::other_expert(const at::Tensor& timestep) {
+  return &expert(timestep) == &parts_.transformer ? parts_.transformer_2 : parts_.transformer;
 }
 
 /// [1], or with expand_timesteps [1, tokens]: every token at the same noise level in text-to-video.
@@ -72,8 +77,8 @@ at::Tensor DenoisingStage::model_timestep(const at::Tensor& timestep, const at::
 }
 
 at::Tensor DenoisingStage::predict(const ForwardBatch& batch, const at::Tensor& timestep,
-                                   const StepContext& context) const {
-  const Transformer& model = expert(timestep.item<double>());
+                                   const StepContext& context) {
+  const Transformer& model = expert(timestep).get();
   TransformerInputs inputs;
   inputs.hidden_states = batch.latents.to(model.dtype());
   inputs.timestep = model_timestep(timestep, batch.latents);
@@ -123,23 +128,43 @@ void DenoisingStage::keep(const ForwardBatch& batch, int64_t steps_done, const R
   context.checkpoints->save({steps_done, batch.latents, batch.schedule->history()});
 }
 
+void DenoisingStage::keep_output(const ForwardBatch& batch, const RunContext& context) {
+  if (batch.schedule) keep(batch, batch.schedule->timesteps().size(0), context);
+}
+
+void DenoisingStage::release_weights() {
+  parts_.transformer.release();
+  parts_.transformer_2.release();
+}
+
 void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
-  const at::ScalarType dtype = parts_.transformer->dtype();
-  batch.prompt_embeds = batch.prompt_embeds.to(dtype);
-  if (batch.guided()) batch.negative_prompt_embeds = batch.negative_prompt_embeds.to(dtype);
   const at::Tensor& timesteps = batch.schedule->timesteps();
-  const int64_t steps = timesteps.size(0);
+  const int64_t steps = timesteps.size(0), first = resume(batch, context);
+  if (first < steps) {  // else the weights need not even be there
+    const at::ScalarType dtype = expert(timesteps[first]).get().dtype();
+    batch.prompt_embeds = batch.prompt_embeds.to(dtype);
+    if (batch.guided()) batch.negative_prompt_embeds = batch.negative_prompt_embeds.to(dtype);
+  }
   StepMemo memo;  // what the models make of the text is the same at every step
   const Groups* groups = parts_.groups;
   SequenceParallel sp;
   if (groups != nullptr)
     sp = {&groups->ulysses, &groups->ring, &groups->sp, trade_pieces(batch.latents.device())};
-  for (int64_t step = resume(batch, context); step < steps; ++step) {
+  const auto keeping = [&](int64_t step, const auto& work) {
     try {
-      context.check_stop("a denoising step");
-    } catch (const StoppedEarly&) {
-      keep(batch, step, context);
+      return work();
+    } catch (const std::exception& error) {
+      const bool goes_on = dynamic_cast<const StoppedEarly*>(&error) != nullptr || memory_shortage(error);
+      if (goes_on) keep(batch, step, context);
       throw;
+    }
+  };
+  for (int64_t step = first; step < steps; ++step) {
+    keeping(step, [&] { context.check_stop("a denoising step"); });
+    if (context.memory.offload) {
+      Reloadable<Transformer>& idle = other_expert(timesteps[step]);
+      if (idle.held()) memo = {};  // it knows models by where they lie in memory
+      idle.release();
     }
     const Timer timer;
     const StepContext step_context{.step = step,
@@ -147,17 +172,12 @@ void DenoisingStage::forward(ForwardBatch& batch, const RunContext& context) {
                                    .trace = nullptr,
                                    .memo = &memo,
                                    .sp = groups != nullptr && !groups->sp.alone() ? &sp : nullptr};
-    const at::Tensor noise = predict(batch, timesteps[step], step_context);
+    const at::Tensor noise = keeping(step, [&] { return predict(batch, timesteps[step], step_context); });
     batch.latents = batch.schedule->step(noise, batch.latents);
     if (context.observer != nullptr) context.observer->on_step(step, steps, timer.seconds());
     if (context.checkpoints != nullptr && context.checkpoints->due()) keep(batch, step + 1, context);
   }
-  try {
-    context.check_stop("decoding");
-  } catch (const StoppedEarly&) {
-    keep(batch, steps, context);
-    throw;
-  }
+  keeping(steps, [&] { context.check_stop("decoding"); });
 }
 
 void DenoisingStage::verify_output(const ForwardBatch& batch) const {

@@ -6,16 +6,17 @@
 #include <memory>
 #include <optional>
 
+#include "pipelines/component.h"
 #include "pipelines/stage.h"
 
 namespace rushes {
 
 /// Which transformer works at which noise level (Wan 2.2 has two experts).
 struct DenoisingParts {
-  std::shared_ptr<const Transformer> transformer;    // at timesteps >= boundary
-  std::shared_ptr<const Transformer> transformer_2;  // below; nullptr: `transformer` everywhere
-  double boundary_timestep = 0;                      // read only with transformer_2
-  bool expand_timesteps = false;                     // one timestep a token (Wan 2.2 TI2V)
+  Reloadable<Transformer> transformer;    // at timesteps >= boundary
+  Reloadable<Transformer> transformer_2;  // below; none: `transformer` everywhere
+  double boundary_timestep = 0;           // read only with transformer_2
+  bool expand_timesteps = false;          // one timestep a token (Wan 2.2 TI2V)
   AttentionBackend attention = AttentionBackend::automatic;
   const Groups* groups = nullptr;  // see PipelineOptions
 };
@@ -27,15 +28,18 @@ class DenoisingStage : public Stage {
   void verify_input(const ForwardBatch& batch) const override;
   void forward(ForwardBatch& batch, const RunContext& context) override;
   void verify_output(const ForwardBatch& batch) const override;
+  void keep_output(const ForwardBatch& batch, const RunContext& context) override;
+  void release_weights() override;
 
  private:
   static int64_t trade_pieces(at::Device device);
-  const Transformer& expert(double timestep) const;
+  Reloadable<Transformer>& expert(const at::Tensor& timestep);
+  Reloadable<Transformer>& other_expert(const at::Tensor& timestep);
   at::Tensor model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const;
   /// Steps that need not be made: of the leader's checkpoint, which all ranks of the replica get.
   static int64_t resume(ForwardBatch& batch, const RunContext& context);
   static void keep(const ForwardBatch& batch, int64_t steps_done, const RunContext& context);
-  at::Tensor predict(const ForwardBatch& batch, const at::Tensor& timestep, const StepContext& context) const;
+  at::Tensor predict(const ForwardBatch& batch, const at::Tensor& timestep, const StepContext& context);
 
   DenoisingParts parts_;
 };

@@ -11,14 +11,16 @@ void EncodingStage::verify_input(const ForwardBatch& batch) const {
       frames.count, " frames of ", frames.height, " x ", frames.width);
 }
 
-void EncodingStage::forward(ForwardBatch& batch, const RunContext&) {
+void EncodingStage::forward(ForwardBatch& batch, const RunContext& run) {
+  const Vae& vae = vae_.get();
   const auto statistic = [&](const std::vector<double>& values) {
-    return at::tensor(values, at::TensorOptions(at::kFloat)).view({1, vae_->latent_channels(), 1, 1, 1});
+    return at::tensor(values, at::TensorOptions(at::kFloat)).view({1, vae.latent_channels(), 1, 1, 1});
   };
-  const StepContext context;
-  const at::Tensor video = from_frames(*batch.request.pixels).to(device_, vae_->dtype());
-  const at::Tensor mean = vae_->encode(video, context).mean.to(at::kCPU, at::kFloat);
-  batch.latents = (mean - statistic(vae_->latents_mean())) * (1.0 / statistic(vae_->latents_std()));
+  StepContext context;
+  context.vae_tiles = run.memory.tiles;
+  const at::Tensor video = from_frames(*batch.request.pixels).to(device_, vae.dtype());
+  const at::Tensor mean = vae.encode(video, context).mean.to(at::kCPU, at::kFloat);
+  batch.latents = (mean - statistic(vae.latents_mean())) * (1.0 / statistic(vae.latents_std()));
   batch.frames = *batch.request.pixels;
 }
 

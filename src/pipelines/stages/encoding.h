@@ -4,20 +4,22 @@
 
 #include <memory>
 
+#include "pipelines/component.h"
 #include "pipelines/stage.h"
 
 namespace rushes {
 
 class EncodingStage : public Stage {
  public:
-  EncodingStage(std::shared_ptr<const Vae> vae, at::Device device) : vae_(std::move(vae)), device_(device) {}
+  EncodingStage(Reloadable<Vae> vae, at::Device device) : vae_(std::move(vae)), device_(device) {}
   std::string name() const override { return "encoding"; }
   void verify_input(const ForwardBatch& batch) const override;
   void forward(ForwardBatch& batch, const RunContext& context) override;
   void verify_output(const ForwardBatch& batch) const override;
+  void release_weights() override { vae_.release(); }
 
  private:
-  std::shared_ptr<const Vae> vae_;
+  Reloadable<Vae> vae_;
   at::Device device_;
 };
 

@@ -68,7 +68,6 @@ at::Tensor TextEncodingStage::rows_of(const TokenIds& tokens, const std::string&
 /// -> [real tokens, text dim]. Padding is masked out of every softmax, so the encoder runs on the real tokens
 /// alone.
 at::Tensor TextEncodingStage::encode(const TokenIds& tokens) {
-  if (!encoder_) encoder_ = parts_.encoder();
   std::vector<int64_t> ids;
   for (size_t i = 0; i < tokens.input_ids.size(); ++i) {
     if (tokens.attention_mask[i] != 0) ids.push_back(tokens.input_ids[i]);
@@ -76,7 +75,8 @@ at::Tensor TextEncodingStage::encode(const TokenIds& tokens) {
   const auto count = static_cast<int64_t>(ids.size());
   const at::Tensor input_ids = at::tensor(ids, at::kLong).view({1, count}).to(parts_.device);
   const StepContext context;
-  return encoder_->forward(input_ids, at::ones_like(input_ids), /*all_hidden_states=*/false, context)
+  return parts_.encoder.get()
+      .forward(input_ids, at::ones_like(input_ids), /*all_hidden_states=*/false, context)
       .last_hidden_state.select(0, 0);
 }
 

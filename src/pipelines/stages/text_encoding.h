@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "models/tokenizers/prompt_clean.h"
+#include "pipelines/component.h"
 #include "pipelines/stage.h"
 
 namespace rushes {
@@ -14,9 +15,8 @@ class TextEncodingStage : public Stage {
  public:
   struct Parts {
     std::shared_ptr<const Tokenizer> tokenizer;
-    /// Called on the first text that no store has: the encoder's weights stay on disk while every text is
-    /// known.
-    std::function<std::shared_ptr<const TextEncoder>()> encoder;
+    /// Loaded at the first text that no store has: its weights stay on disk while every text is known.
+    Reloadable<TextEncoder> encoder;
     NormalizeNfc normalize_nfc;
     at::Device device = at::kCPU;
     bool takes_part = true;  // of a replica's ranks, those that encode; the others are given the result
@@ -28,6 +28,7 @@ class TextEncodingStage : public Stage {
   void verify_input(const ForwardBatch& batch) const override;
   void forward(ForwardBatch& batch, const RunContext& context) override;
   void verify_output(const ForwardBatch& batch) const override;
+  void release_weights() override { parts_.encoder.release(); }
 
  private:
   struct Embedded {
@@ -39,7 +40,6 @@ class TextEncodingStage : public Stage {
   at::Tensor encode(const TokenIds& tokens);
 
   Parts parts_;
-  std::shared_ptr<const TextEncoder> encoder_;
 };
 
 }  // namespace rushes
