@@ -204,6 +204,10 @@ const Fields<JobFile>& job_fields() {
           "device", &J::device,
           {{"auto", DeviceKind::automatic}, {"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}},
           "where to run; auto: cuda where there is a GPU"),
+      choice_field<J, VaeTiling>(
+          "vae_tiling", &J::vae_tiling,
+          {{"auto", VaeTiling::automatic}, {"on", VaeTiling::on}, {"off", VaeTiling::off}},
+          "code pictures in blended tiles, for less memory; auto: of a clip that ran out of it"),
       section_field("regression", &J::regression, regression_fields, "job: regress"),
       section_field("dataset", &J::dataset, dataset_fields, "save: [hdf5]"),
       choice_field<J, Numerics>("numerics", &J::numerics,

@@ -27,6 +27,7 @@ struct JobFile {
   Regression regression;
   DatasetOptions dataset;
   Submission cluster;
+  VaeTiling vae_tiling = VaeTiling::automatic;
   int64_t retries = 2;
   std::string metrics;  // file or folder for Prometheus; "": metrics.prom in the output folder
   std::vector<std::string> reject = {"black", "noise"};  // pictures that make an item a failed one

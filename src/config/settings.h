@@ -87,6 +87,9 @@ struct Submission {
   std::string device;               // for the prediction: a name of configs/clusters or a file
 };
 
+/// Does the VAE code pictures in blended tiles? automatic: of a clip that ran out of memory.
+enum class VaeTiling { automatic, on, off };
+
 enum class JobKind { generate, regress, preprocess, train };
 enum class DeviceKind { automatic, cpu, cuda };
 enum class Numerics { diffusers, official, fastvideo };

@@ -91,16 +91,31 @@ void Claims::count_death(const std::string& id, const std::string& owner, std::s
   // Of an item in the making and one being written it is the former that is suspect.
   const bool suspect = status && status->crash != 0 && (status->item == id || status->item.empty());
   if (suspect && how.empty()) how = str("by SIG", sigabbrev_np(status->crash));
-  const Deaths before = deaths(id);
-  const nlohmann::json now = {{"count", before.count + 1},
-                              {"crashes", before.crashes + (how.empty() ? 0 : 1)},
-                              {"how", how.empty() ? before.how : how},
-                              {"last_owner", owner},
-                              {"stage", !status              ? ""
-                                        : status->item == id ? status->stage
-                                                             : "writing"},
-                              {"step", status ? status->step : 0}};
-  work_.write_file(folder_.deaths() / (id + ".json"), now.dump(2) + "\n");
+  Deaths now = deaths(id);
+  ++now.count;
+  if (!how.empty()) {
+    ++now.crashes;
+    now.how = how;
+  }
+  now.last_owner = owner;
+  now.stage = !status ? "" : status->item == id ? status->stage : "writing";
+  now.step = status ? status->step : 0;
+  write_deaths(id, now);
+}
+
+void Claims::write_deaths(const std::string& id, const Deaths& deaths) const {
+  nlohmann::json json = {{"count", deaths.count}, {"crashes", deaths.crashes},
+                         {"how", deaths.how},     {"last_owner", deaths.last_owner},
+                         {"stage", deaths.stage}, {"step", deaths.step}};
+  if (!deaths.memory.is_null()) json["memory"] = deaths.memory;
+  work_.write_file(folder_.deaths() / (id + ".json"), json.dump(2) + "\n");
+}
+
+void Claims::note_memory(const std::string& id, const nlohmann::json& memory) const {
+  const FolderLock lock(folder_);
+  Deaths now = deaths(id);
+  now.memory = memory;
+  write_deaths(id, now);
 }
 
 void Claims::note_death(const std::string& id) const {
@@ -126,6 +141,7 @@ Deaths Claims::deaths(const std::string& id) const {
     deaths.last_owner = json.at("last_owner").get<std::string>();
     deaths.stage = json.at("stage").get<std::string>();
     deaths.step = json.at("step").get<int64_t>();
+    deaths.memory = json.value("memory", nlohmann::json());
   } catch (const nlohmann::json::exception&) {
     return {};
   }

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct Deaths {
   std::string last_owner;
   std::string stage;  // of the last one
   int64_t step = 0;
+  nlohmann::json memory;  // of tries that ran out of memory: see MemoryLadder; null: there were none
 };
 
 class Claims {
@@ -56,6 +58,8 @@ class Claims {
   void note_death(const std::string& id) const;
   /// Counts that `owner`, which lives, hung in the item as a crash, and frees its claim.
   void note_hang(const std::string& id, const std::string& owner) const;
+  /// Keeps beside the deaths what was tried of an item that ran out of memory, until they are forgotten.
+  void note_memory(const std::string& id, const nlohmann::json& memory) const;
   void forget_deaths(const std::string& id) const;
 
   std::vector<std::string> all() const;
@@ -66,6 +70,7 @@ class Claims {
  private:
   std::filesystem::path path(const std::string& id) const { return folder_.claims() / id; }
   void count_death(const std::string& id, const std::string& owner, std::string how) const;  // lock held
+  void write_deaths(const std::string& id, const Deaths& deaths) const;
 
   OutputFolder folder_;
   const WorkPlace& work_;

@@ -3,24 +3,27 @@
 #include <c10/core/InferenceMode.h>
 
 #include <exception>
+#include <sstream>
 
 #include "base/log.h"
 #include "device/torch_error.h"
 
 namespace rushes {
 
-void Crew::call(size_t item) const {
-  if (many()) replica.broadcast(str(item), 0);
+void Crew::call(size_t item, MemoryRung memory) const {
+  if (many()) replica.broadcast(str(item, " ", memory.tiles, " ", memory.offload), 0);
 }
 
 void Crew::dismiss() const {
   if (many()) replica.broadcast("", 0);
 }
 
-std::optional<size_t> Crew::next() const {
+std::optional<CrewCall> Crew::next() const {
   const std::string word = replica.broadcast("", 0, Patience::endless);
   if (word.empty()) return std::nullopt;
-  return std::stoull(word);
+  CrewCall call;
+  std::istringstream(word) >> call.item >> call.memory.tiles >> call.memory.offload;
+  return call;
 }
 
 void Crew::give_up(const std::string& item, const std::string& error) const {
@@ -51,20 +54,24 @@ void OwnerObserver::on_step(int64_t step, int64_t steps, double seconds) {
 }
 
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
-            const StopToken& stop) {
-  while (const std::optional<size_t> index = crew.next()) {
-    const Item& item = items.at(*index);
+            const StopToken& stop, const OnShortage& on_shortage) {
+  while (const std::optional<CrewCall> call = crew.next()) {
+    const Item& item = items.at(call->item);
     // Not as its item: whoever counts deaths looks at the leader, whose claim it is.
     owner.announce([&](OwnerStatus& status) { status.stage = "starting"; });
     try {
       const c10::InferenceMode no_autograd;
       OwnerObserver observer(owner, crew.watch);
-      pipeline.run({item.prompt, item.sampling},
-                   {.stop = stop, .embeddings = nullptr, .observer = &observer, .replica = &crew.replica});
+      pipeline.run({item.prompt, item.sampling}, {.stop = stop,
+                                                  .embeddings = nullptr,
+                                                  .observer = &observer,
+                                                  .replica = &crew.replica,
+                                                  .memory = call->memory});
     } catch (const StoppedEarly&) {
     } catch (const UserError& same) {
       log_debug("item ", item.id, ": ", same.what());  // the leader found the same
     } catch (const std::exception& error) {
+      if (const auto asked = memory_shortage(error)) on_shortage(item, call->memory, *asked);
       crew.give_up(item.id, message_of(error));
     }
     owner.announce([](OwnerStatus& status) { status.stage.clear(); });

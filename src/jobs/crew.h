@@ -2,6 +2,7 @@
 // The ranks of a replica on its way through the items: its first rank leads (claims, decides, writes), the
 // others follow its word from clip to clip.
 
+#include <functional>
 #include <optional>
 
 #include "base/timer.h"
@@ -12,6 +13,12 @@
 
 namespace rushes {
 
+/// What the leader calls the others to.
+struct CrewCall {
+  size_t item = 0;
+  MemoryRung memory;
+};
+
 /// A replica's ranks as the runner sees them. Of one rank where `replica` is alone.
 struct Crew {
   const Comm& replica;  // in host memory
@@ -20,11 +27,11 @@ struct Crew {
 
   bool many() const { return !replica.alone(); }
   /// The leader: the others make the item too.
-  void call(size_t item) const;
+  void call(size_t item, MemoryRung memory) const;
   /// The leader: the others are done with a round.
   void dismiss() const;
   /// The others: the next item, or nothing at the end of a round. Waits as long as it takes.
-  std::optional<size_t> next() const;
+  std::optional<CrewCall> next() const;
   /// Something went wrong on this rank alone, which the others of the clip cannot know: they would wait in
   /// the middle of it for ever. Ends the world, to be continued by the next run.
   [[noreturn]] void give_up(const std::string& item, const std::string& error) const;
@@ -44,8 +51,11 @@ class OwnerObserver : public StepObserver {
   bool stepped_ = false;
 };
 
+/// Told of a try on this rank that ran out of memory, and of what was asked for ("2.5 GiB", or "").
+using OnShortage = std::function<void(const Item& item, MemoryRung memory, const std::string& asked)>;
+
 /// A round of a rank that follows.
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
-            const StopToken& stop);
+            const StopToken& stop, const OnShortage& on_shortage);
 
 }  // namespace rushes

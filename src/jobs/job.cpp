@@ -350,6 +350,7 @@ void JobLoader::describe() {
   job.dataset = job_.dataset;
   job.cluster = job_.cluster;
   job.sources = sources_;
+  job.vae_tiling = job_.vae_tiling;
   job.retries = job_.retries;
   job.checkpoint_seconds = job_.checkpoint_seconds;
   job.metrics = job_.metrics;

@@ -53,6 +53,7 @@ struct Job {
   Regression regression;
   DatasetOptions dataset;
   Submission cluster;  // with its site's settings, where JobOverrides::submission was asked for
+  VaeTiling vae_tiling = VaeTiling::automatic;
   int64_t retries = 2;
   int64_t checkpoint_seconds = 300;
   std::string metrics;

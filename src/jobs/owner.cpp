@@ -236,8 +236,13 @@ OwnerStatus Owner::status() const {
 
 void Owner::beat() {
   std::unique_lock lock(mutex_);
-  while (!wake_.wait_for(lock, std::chrono::duration<double>(period_), [this] { return ending_; }))
-    write_locked();
+  while (!wake_.wait_for(lock, std::chrono::duration<double>(period_), [this] { return ending_; })) {
+    try {
+      write_locked();
+    } catch (const std::bad_alloc&) {
+      // A clip in the making has it all for a moment, and is about to hear of it: the next beat comes.
+    }
+  }
 }
 
 void Owner::write_locked() {

@@ -141,6 +141,7 @@ Sample Publisher::sample_of(const Delivery& delivery, const fs::path& video) con
   };
   nlohmann::json provenance = describe(item);
   provenance["request_hash"] = item.request_hash;
+  if (!delivery.memory.is_null()) provenance["memory"] = delivery.memory;
   for (const char* key : {"prompt", "sampling", "where"})
     provenance.erase(key);
   Sample sample{item.id, item.prompt, text(settings), text(provenance), {}};
@@ -269,6 +270,7 @@ void Publisher::deliver(const Delivery& delivery) {
   record.more["started"] = delivery.started;
   record.more["finished"] = utc_now();
   record.more["warnings"] = delivery.clip.warnings;
+  if (!delivery.memory.is_null()) record.more["memory"] = delivery.memory;
   if (delivery.clip.continued_from > 0) record.more["continued_from_step"] = delivery.clip.continued_from;
   const std::optional<ItemRecord> kept = still_good(item);  // reads files: not under the lock
 
@@ -305,7 +307,8 @@ void Publisher::deliver(const Delivery& delivery) {
   ++spooled_;
 }
 
-void Publisher::fail_item(const Item& item, const std::string& error, int64_t attempts) {
+void Publisher::fail_item(const Item& item, const std::string& error, int64_t attempts,
+                          const nlohmann::json& memory) {
   ItemRecord record;
   record.id = item.id;
   record.request_hash = item.request_hash;
@@ -315,6 +318,7 @@ void Publisher::fail_item(const Item& item, const std::string& error, int64_t at
   record.error = error;
   record.more = describe(item);
   record.more["finished"] = utc_now();
+  if (!memory.is_null()) record.more["memory"] = memory;
   make_parent(work_.path("x"));
   const FolderLock lock(folder_);
   if (!claims_.is_mine(item.id)) return;

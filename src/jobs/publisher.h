@@ -31,9 +31,10 @@ struct RunFacts {
 struct Delivery {
   const Item* item = nullptr;
   Clip clip;
-  int64_t attempts = 1;  // this one counted
-  double seconds = 0;    // of making it
-  std::string started;   // utc_now() then
+  int64_t attempts = 1;   // this one counted
+  double seconds = 0;     // of making it
+  std::string started;    // utc_now() then
+  nlohmann::json memory;  // what the clip went without: MemoryLadder::record()
 };
 
 class Publisher {
@@ -48,7 +49,8 @@ class Publisher {
   /// Throws UserError: the disk.
   void join_shards(bool all);
   /// Records that an item failed and gives up the claim. Throws UserError where that cannot be written.
-  void fail_item(const Item& item, const std::string& error, int64_t attempts);
+  void fail_item(const Item& item, const std::string& error, int64_t attempts,
+                 const nlohmann::json& memory = {});
 
  private:
   nlohmann::json describe(const Item& item) const;

@@ -144,6 +144,15 @@ void set_model_threshold(const ReferenceStore& store, const ReferenceKey& key, d
   out << "min_ssim of " << key.model << ": " << value << was << "\n";
 }
 
+/// In tiles for want of memory, not by the job's wish.
+bool tiled_by_need(const ClipFiles& clip) {
+  if (!clip.record.is_object()) return false;
+  const nlohmann::json memory = clip.record.value("memory", nlohmann::json());
+  const nlohmann::json request = clip.record.value("request", nlohmann::json());
+  const bool tiles = memory.is_object() && memory.value("tiles", nlohmann::json()) == true;
+  return tiles && !(request.is_object() && request.contains("vae_tiling"));
+}
+
 /// What is wrong with blessing these clips; nothing is changed before all of it is looked for.
 void check_clips(const std::vector<ClipFiles>& clips, Problems& problems) {
   for (const ClipFiles& clip : clips) {
@@ -160,6 +169,11 @@ void check_clips(const std::vector<ClipFiles>& clips, Problems& problems) {
       key_of(clip);
     } catch (const UserError& error) {
       problems.add(error.what(), "; run the job again with --fresh, or bless others with --only ID");
+    }
+    if (tiled_by_need(clip)) {
+      problems.add("clip ", clip.id,
+                   " was made in VAE tiles, since memory ran out: other nights have none; make it ",
+                   "again with --fresh and more memory, or let both jobs say vae_tiling: on");
     }
     for (const char* kind : {"frames", "video", "latents"}) {
       if (const std::string broken = damage(clip, kind); !broken.empty())

@@ -26,6 +26,7 @@ nlohmann::json make_request(const RequestFacts& facts, const std::string& prompt
     if (always || read) request["sampling." + field.key] = field.get(sampling);
   }
   if (!facts.build.empty()) request["build"] = facts.build;
+  if (facts.vae_tiles) request["vae_tiling"] = "on";
   return request;
 }
 

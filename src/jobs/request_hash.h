@@ -18,7 +18,8 @@ struct RequestFacts {
   Dtype transformer = Dtype::float32;
   Dtype vae = Dtype::float32;
   Dtype text_encoder = Dtype::float32;
-  std::string build;  // only for job: regress; "" leaves it out
+  std::string build;       // only for job: regress; "" leaves it out
+  bool vae_tiles = false;  // asked for; not those of a clip that ran out of memory
 };
 
 /// Flat: {"model": ..., "prompt": ..., "sampling.height": 64, ..., "precision.vae": "float32", ...}. Of the

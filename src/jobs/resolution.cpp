@@ -177,6 +177,7 @@ RequestFacts request_facts(const JobFile& job, const PipelineOptions& options,
   facts.transformer = options.transformer;
   facts.vae = options.vae;
   facts.text_encoder = options.text_encoder;
+  facts.vae_tiles = job.vae_tiling == VaeTiling::on;
   return facts;
 }
 

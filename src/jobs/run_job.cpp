@@ -348,9 +348,12 @@ void JobRun::work() {
   std::unique_ptr<Runner> runner;
   const Crew crew{replica_, *watch_, world_};
   const bool follows = groups_ && groups_->seat.replica >= 0 && !groups_->leads();
+  const auto ran_out = [&](const Item& item, MemoryRung memory, const std::string& asked) {
+    MemoryLadder(job_.job, item, claims, *events_).ran_out(memory, watch_->stage, asked);
+  };
   const auto round = [&](Round kind) {
     if (!pipeline_) return;  // then no rank of the replica has one
-    if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_);
+    if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_, ran_out);
     if (!runner || !trouble_.empty()) return crew.dismiss();
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);

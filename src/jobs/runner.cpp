@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/timer.h"
+#include "device/kept_memory.h"
 #include "device/torch_error.h"
 #include "media/ffmpeg/video.h"
 #include "media/picture_check.h"
@@ -60,6 +61,10 @@ std::string Runner::work(Round round) {
     parts_.crew.dismiss();
     parts_.writer.drain();
     if (trouble_.empty()) trouble_ = error.what();
+  } catch (const std::bad_alloc&) {  // between clips, so no item is to blame
+    parts_.crew.dismiss();
+    parts_.writer.drain();
+    if (trouble_.empty()) trouble_ = "out of memory between two clips";
   }
   parts_.writer.rethrow_bug();
   if (trouble_.empty()) trouble_ = parts_.writer.trouble().value_or("");
@@ -181,57 +186,28 @@ void Runner::make_item(size_t index, int64_t attempts) {
     status.seconds_per_step = status.item_seconds = 0;
   });
   parts_.events.add("item_started", {{"id", item.id}, {"attempt", attempts}});
-  Delivery delivery{&item, {}, attempts, 0, utc_now()};
-  std::string error;
-  bool alone = false;  // the error is this rank's own
+  Delivery delivery{&item, {}, attempts, 0, utc_now(), {}};
+  MemoryLadder ladder(parts_.job.job, item, parts_.claims, parts_.events);
+  Try result;
   const Timer timer;
-  try {
-    const c10::InferenceMode no_autograd;
-    OwnerObserver observer(parts_.owner, parts_.crew.watch);
-    const auto checkpoints = parts_.checkpoints != nullptr ? parts_.checkpoints->of(item) : nullptr;
-    parts_.crew.call(index);
-    delivery.clip = parts_.pipeline.run({item.prompt, item.sampling, pixels_of(item)},
-                                        {.stop = parts_.stop,
-                                         .embeddings = parts_.embeddings,
-                                         .observer = &observer,
-                                         .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
-                                         .checkpoints = checkpoints.get()});
-    check_picture(parts_.job.job, delivery.clip.frames);
-  } catch (const StoppedEarly&) {
-    stopped_ = true;  // perhaps by another rank's wish
-    parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });
-    parts_.claims.release(item.id);
-    parts_.events.add("item_stopped", {{"id", item.id}});
-    return;
-  } catch (const ProcessDied&) {
-    throw;
-  } catch (const UserError& problem) {
-    error = problem.what();
-  } catch (const InternalError& problem) {
-    alone = true;
-    error = str("internal error (a bug of rushes, please report it): ", problem.what());
-  } catch (const std::bad_alloc&) {
-    alone = true;
-    error = "out of memory";
-  } catch (const std::exception& problem) {
-    alone = true;
-    error = message_of(problem);
-  } catch (...) {
-    alone = true;
-    error = "unknown error";
+  while (climb(index, ladder, delivery, result)) {
   }
   delivery.seconds = timer.seconds();
-  if (alone && parts_.crew.many()) {
-    parts_.claims.note_death(item.id);
-    parts_.crew.give_up(item.id, error);
+  if (result.stopped) return end_stopped(item);
+  if (result.alone && parts_.crew.many()) {
+    if (!result.asked) parts_.claims.note_death(item.id);
+    parts_.crew.give_up(item.id, result.error);
   }
-  if (!error.empty() && !device_works(parts_.job.options.device)) {
+  if (!ladder.rung()) {
+    // Reruns would run out of the same memory: its tries count as used up.
+    fail_item(item, ladder.verdict(), std::max(attempts, parts_.rules.retries + 1), ladder.record());
+  } else if (!result.error.empty() && !device_works(parts_.job.options.device)) {
     // Counted like a death, so that an item that breaks devices is found out in the end.
     parts_.claims.note_death(item.id);
     parts_.claims.release(item.id);
-    trouble_ = str("the device ", parts_.job.options.device.str(), " no longer works (", error, ")");
-  } else if (!error.empty()) {
-    fail_item(item, error, attempts);
+    trouble_ = str("the device ", parts_.job.options.device.str(), " no longer works (", result.error, ")");
+  } else if (!result.error.empty()) {
+    fail_item(item, result.error, attempts, ladder.record());
   } else {
     for (const std::string& warning : delivery.clip.warnings)
       log_warning("item ", item.id, ": ", warning);
@@ -245,9 +221,66 @@ void Runner::make_item(size_t index, int64_t attempts) {
   });
 }
 
-void Runner::fail_item(const Item& item, const std::string& error, int64_t attempts) {
+/// One try on the ladder's rung. True where another is to follow: memory ran out, and no rank waits for this
+/// one.
+bool Runner::climb(size_t index, MemoryLadder& ladder, Delivery& delivery, Try& result) {
+  const auto rung = ladder.rung();
+  if (!rung) return false;
+  delivery.memory = ladder.record();
+  result = try_clip(index, *rung, delivery.clip);
+  if (!result.asked) return false;
+  parts_.writer.drain();  // clips that wait to be written take memory too
+  forget_kept_memory();
+  ladder.ran_out(*rung, parts_.crew.watch.stage, *result.asked);
+  return !parts_.crew.many();
+}
+
+Runner::Try Runner::try_clip(size_t index, MemoryRung memory, Clip& clip) {
+  const Item& item = parts_.job.items[index];
+  try {
+    const c10::InferenceMode no_autograd;
+    OwnerObserver observer(parts_.owner, parts_.crew.watch);
+    observer.on_stage("starting");
+    const auto checkpoints = parts_.checkpoints != nullptr ? parts_.checkpoints->of(item) : nullptr;
+    parts_.crew.call(index, memory);
+    clip = parts_.pipeline.run({item.prompt, item.sampling, pixels_of(item)},
+                               {.stop = parts_.stop,
+                                .embeddings = parts_.embeddings,
+                                .observer = &observer,
+                                .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
+                                .checkpoints = checkpoints.get(),
+                                .memory = memory});
+    check_picture(parts_.job.job, clip.frames);
+    return {};
+  } catch (const StoppedEarly&) {
+    return {.stopped = true};
+  } catch (const ProcessDied&) {
+    throw;
+  } catch (const UserError& problem) {
+    const auto asked = memory_shortage(problem);
+    return {.error = problem.what(), .alone = asked.has_value(), .asked = asked};
+  } catch (const InternalError& problem) {
+    return {.error = str("internal error (a bug of rushes, please report it): ", problem.what()),
+            .alone = true};
+  } catch (const std::exception& problem) {
+    const auto asked = memory_shortage(problem);
+    return {.error = asked ? "out of memory" : message_of(problem), .alone = true, .asked = asked};
+  } catch (...) {
+    return {.error = "unknown error", .alone = true};
+  }
+}
+
+void Runner::end_stopped(const Item& item) {
+  stopped_ = true;  // perhaps by another rank's wish
+  parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });
+  parts_.claims.release(item.id);
+  parts_.events.add("item_stopped", {{"id", item.id}});
+}
+
+void Runner::fail_item(const Item& item, const std::string& error, int64_t attempts,
+                       const nlohmann::json& memory) {
   log_warning("item ", item.id, " failed: ", error);
-  parts_.publisher.fail_item(item, error, attempts);
+  parts_.publisher.fail_item(item, error, attempts, memory);
 }
 
 }  // namespace rushes

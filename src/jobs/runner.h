@@ -11,6 +11,7 @@
 #include "jobs/claims.h"
 #include "jobs/crew.h"
 #include "jobs/ledger.h"
+#include "jobs/memory_ladder.h"
 #include "jobs/publisher.h"
 #include "jobs/queue.h"
 #include "jobs/time_limit.h"
@@ -52,10 +53,10 @@ class Runner {
   explicit Runner(RunnerParts parts);
 
   /// Claims and makes items, longest first, until every item is done, failed, left for the last-chance round,
-  /// or a stop was asked for; waits for items that live processes elsewhere work on and takes over those of
-  /// dead ones. Everything that was made is written when it returns. A failing item is recorded and the rest
-  /// go on. Gives "" or why this rank cannot go on (the disk or the device, never an item).
-  /// Throws InternalError for bugs outside of an item's own work.
+  /// or a stop was asked for; an item that runs out of memory climbs its MemoryLadder; waits for items that
+  /// live processes elsewhere work on and takes over those of dead ones. Everything that was made is written
+  /// when it returns. A failing item is recorded and the rest go on. Gives "" or why this rank cannot go on
+  /// (the disk or the device, never an item). Throws InternalError for bugs outside of an item's own work.
   std::string work(Round round);
 
  private:
@@ -65,8 +66,19 @@ class Runner {
   void finish(std::vector<size_t> pending, Round round, bool believing);
   Answer answer_for(size_t index, Round round, const std::set<std::string_view>& claimed, bool look);
   Answer try_item(size_t index, Round round, bool walking);
+  /// How one try at a clip ended.
+  struct Try {
+    std::string error = {};                 // "": it is made
+    bool alone = false;                     // the error is this rank's own
+    bool stopped = false;                   // by this rank's wish, or another's
+    std::optional<std::string> asked = {};  // memory ran out; how much it asked for, or ""
+  };
   void make_item(size_t index, int64_t attempts);
-  void fail_item(const Item& item, const std::string& error, int64_t attempts);
+  Try try_clip(size_t index, MemoryRung memory, Clip& clip);
+  bool climb(size_t index, MemoryLadder& ladder, Delivery& delivery, Try& result);
+  void end_stopped(const Item& item);
+  void fail_item(const Item& item, const std::string& error, int64_t attempts,
+                 const nlohmann::json& memory = {});
   bool must_end() const;
   bool in_time(const Item& item) const;
 
