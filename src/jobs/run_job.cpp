@@ -101,6 +101,7 @@ class JobRun {
   WatchRules watching_;
   std::optional<OutputFolder> folder_;
   std::unique_ptr<Residence> residence_;
+  std::unique_ptr<OwnerWatch> owners_;
   std::optional<EventLog> events_;
   std::optional<MetricsFile> metrics_;                     // of rank 0
   std::map<std::string, fs::file_time_type> kept_before_;  // checkpoints when the run began; of rank 0
@@ -338,8 +339,9 @@ void JobRun::work() {
     progress = std::make_unique<Progress>(*folder_, std::move(todo), view, &*metrics_);
   }
   int code = kExitDone;
-  OwnerWatch watch(folder_->owners());
-  Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
+  owners_ = std::make_unique<OwnerWatch>(folder_->owners());
+  Claims claims(*folder_, residence_->work, residence_->owner.token(), *owners_);
+  if (world_.rank() == 0) claims.sweep();  // from here on owners on other hosts are watched, see finish()
   const Watchdog watchdog({world_, *folder_, claims, *events_, stop_, start_.first}, watching_);
   Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),
@@ -477,8 +479,7 @@ int JobRun::finish() {
   if (world_.rank() == 0) {
     const Tally now = tally();
     guarded([&] {
-      OwnerWatch watch(folder_->owners());
-      Claims claims(*folder_, residence_->work, residence_->owner.token(), watch);
+      Claims claims(*folder_, residence_->work, residence_->owner.token(), *owners_);
       claims.sweep();
       sweep_embeddings(folder_->embeddings());
       // Who dies between an item's record and its claim's release is counted as having died of it.
