@@ -29,12 +29,30 @@ bool has_nvidia_driver() {
   return ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
 }
 
-/// A library beside this program, global: by its whole path, which no search path of the environment changes.
-void* open_beside(const char* name) {
+/// A library beside this program, or in ../lib of a bundle (tools/bundle), global: by its whole path, which
+/// no search path of the environment changes.
+void* open_beside(const std::string& name) {
   char path[4096] = {};
   const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
   const std::string program(path, length > 0 ? static_cast<size_t>(length) : 0);
-  return ::dlopen((program.substr(0, program.rfind('/') + 1) + name).c_str(), RTLD_NOW | RTLD_GLOBAL);
+  const std::string folder = program.substr(0, program.rfind('/') + 1);
+  const std::string beside = folder + name, bundled = folder + "../lib/" + name;
+  const bool in_bundle = ::access(beside.c_str(), F_OK) != 0 && ::access(bundled.c_str(), F_OK) == 0;
+  return ::dlopen((in_bundle ? bundled : beside).c_str(), RTLD_NOW | RTLD_GLOBAL);
+}
+
+/// One line of what is missing and what to do. MPI is the one library that is the machine's own: it has to
+/// know the network and the launcher.
+void tell_why(const std::string& error) {
+  const bool mpi = error.find("libmpi") != std::string::npos ||
+                   error.find("symbol: MPI_") != std::string::npos ||
+                   error.find("libopen-") != std::string::npos;
+  std::fprintf(
+      stderr, "rushes: %s; %s\n", error.c_str(),
+      mpi ? "rushes needs this machine's Open MPI, version 4 or 5 (libmpi.so.40): load its module, or name "
+            "its lib folder in LD_LIBRARY_PATH"
+          : "librushes.so should lie beside this program, as tools/setup builds it, or in ../lib, as "
+            "tools/bundle packs it");
 }
 
 }  // namespace
@@ -47,9 +65,8 @@ int main(int argc, char** argv) {
   void* library = open_beside("librushes.so");
   void* start = library == nullptr ? nullptr : ::dlsym(library, "rushes_library_main");
   if (start == nullptr) {
-    std::fprintf(stderr,
-                 "rushes: %s\nlibrushes.so should lie beside this program, as tools/setup builds it.\n",
-                 ::dlerror());
+    const char* const error = ::dlerror();
+    tell_why(error == nullptr ? "librushes.so is of another version" : error);
     return kExitUsage;
   }
   return reinterpret_cast<int (*)(int, char**)>(start)(argc, argv);
