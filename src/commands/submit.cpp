@@ -18,12 +18,13 @@ namespace {
 namespace fs = std::filesystem;
 
 cxxopts::Options submit_options() {
-  cxxopts::Options options("rushes submit", "Submits a job to Slurm: as a script made from slurm/job.sbatch.");
+  cxxopts::Options options("rushes submit",
+                           "Submits a job to Slurm: as a script made from slurm/job.sbatch.");
   add_job_options(options);
-  options.add_options()                                                                     //
-      ("print", "show the script; submit and write nothing")                                //
-      ("nightly", "show the lines for cron and scrontab that submit the job every night",   //
-       cxxopts::value<std::string>()->implicit_value("02:00"), "HH:MM")                     //
+  options.add_options()                                                                    //
+      ("print", "show the script; submit and write nothing")                               //
+      ("nightly", "show the lines for cron and scrontab that submit the job every night",  //
+       cxxopts::value<std::string>()->implicit_value("02:00"), "HH:MM")                    //
       ("parsable", "print nothing but the batch job's id");
   add_device_option(options);
   options.add_options()("help", "show this");

@@ -222,7 +222,8 @@ const Fields<JobFile>& job_fields() {
                  "file (.prom) or folder for Prometheus; empty: metrics.prom in the output folder"),
       words_field("reject", &J::reject, {"black", "noise"}, "clips that fail for how they look; may be empty",
                   /*may_be_empty=*/true),
-      section_field("cluster", &JobFile::cluster, cluster_fields, "submit: what the batch system is asked for"),
+      section_field("cluster", &JobFile::cluster, cluster_fields,
+                    "submit: what the batch system is asked for"),
       foreign_section("preprocess", "job: preprocess"),
       foreign_section("train", "job: train"),
   };

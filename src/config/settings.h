@@ -74,10 +74,10 @@ struct Submission {
   int64_t nodes = 1;
   std::optional<int64_t> ranks_per_node;  // unset: gpus_per_node, at least 1
   int64_t gpus_per_node = 0;
-  int64_t cpus_per_rank = 0;  // 0: Slurm's default
-  std::string memory;         // of a node, as Slurm writes it: 64G, 0 for all
-  std::string time;           // limit, as Slurm writes it: 90, 12:00:00, 2-00:00:00
-  int64_t array = 1;          // batch jobs that share the items
+  int64_t cpus_per_rank = 0;        // 0: Slurm's default
+  std::string memory;               // of a node, as Slurm writes it: 64G, 0 for all
+  std::string time;                 // limit, as Slurm writes it: 90, 12:00:00, 2-00:00:00
+  int64_t array = 1;                // batch jobs that share the items
   std::string launcher = "mpirun";  // mpirun, srun, srun:none
   int64_t warning_seconds = 120;    // before the time limit
   bool requeue = true;              // where work is left

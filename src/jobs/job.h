@@ -60,7 +60,7 @@ struct Job {
   std::vector<std::string> reject = {"black", "noise"};
   std::vector<SettingRow> settings;
   std::map<std::string, std::string> sources;  // full key -> where it was set
-  std::string resolved_yaml;  // what goes to output/job.yaml
+  std::string resolved_yaml;                   // what goes to output/job.yaml
 };
 
 struct JobOverrides {

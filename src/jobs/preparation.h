@@ -25,7 +25,7 @@ struct Start {
   std::string run;  // names the run in records and events
   std::string digest;
   std::vector<LedgerEntry> ledger;
-  Parallel layout;  // every axis a number
+  Parallel layout;     // every axis a number
   std::string first;   // token of rank 0
   double seconds = 0;  // until a time limit ends the run; 0: none is known
 };

@@ -168,7 +168,8 @@ void tell_why_alone(const World& world, const std::vector<std::string>& problems
     return problem.find("parallel") != std::string::npos;
   });
   if (world.size() > 1 || !layout || tasks.empty() || tasks == "1") return;
-  log_error("srun started ", tasks, " tasks that do not know each other, each of them a world of one rank: for "
+  log_error("srun started ", tasks,
+            " tasks that do not know each other, each of them a world of one rank: for "
             "clips over several ranks start them by srun --mpi=pmix or by mpirun");
 }
 
@@ -237,7 +238,8 @@ bool JobRun::load() {
 /// Moves into the output folder.
 bool JobRun::begin() {
   const int code = guarded([&] {
-    if (!residence_) residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run, start_.first));
+    if (!residence_)
+      residence_ = std::make_unique<Residence>(*folder_, first_status(world_, start_.run, start_.first));
     mark_crashes(residence_->owner.path());
     log_to_file((folder_->root() / "logs" / str("rank-", world_.rank(), ".log")).string());
   });
@@ -373,8 +375,7 @@ void JobRun::work() {
                                                     publisher, *writer, *events_, embeddings_.get(), stop_,
                                                     crew, rules_, *order_, clock_,
                                                     static_cast<size_t>(std::max<int64_t>(0, replica())),
-                                                    static_cast<size_t>(plan_->dp()), &checkpoints,
-                                                    &limit_});
+                                                    static_cast<size_t>(plan_->dp()), &checkpoints, &limit_});
     });
   }
   round(Round::ordinary);

@@ -70,8 +70,8 @@ fs::path slurm_folder() {
   const fs::path folder = configs_folder().parent_path() / "slurm";
   std::error_code error;
   if (!fs::exists(folder / "job.sbatch", error))
-    fail("no ", (folder / "job.sbatch").string(), ", which submit makes its script from; put the program back into ",
-         "its checkout");
+    fail("no ", (folder / "job.sbatch").string(),
+         ", which submit makes its script from; put the program back into ", "its checkout");
   return folder;
 }
 

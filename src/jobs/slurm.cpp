@@ -136,8 +136,10 @@ std::vector<SlurmPartition> read_partitions(const std::string& text) {
 
 std::vector<SlurmPartition> slurm_partitions() {
   if (find_program("sbatch").empty())
-    fail("no Slurm here: sbatch is not in PATH. --print shows the script; tools/run runs the job on this machine; ",
-         "slurm/testbed starts a small Slurm to try things with");
+    fail(
+        "no Slurm here: sbatch is not in PATH. --print shows the script; tools/run runs the job on this "
+        "machine; ",
+        "slurm/testbed starts a small Slurm to try things with");
   const Ended asked = run_program({"sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"});
   if (asked.code != 0)
     fail("Slurm does not answer: sinfo ended with ", asked.code, ": ", one_line(asked.err),
@@ -149,7 +151,8 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
                       const std::function<std::string(const std::string&)>& where, Problems& problems) {
   const SlurmPartition* chosen = nullptr;
   for (const SlurmPartition& partition : partitions) {
-    if (wanted.partition.empty() ? partition.is_default : partition.name == wanted.partition) chosen = &partition;
+    if (wanted.partition.empty() ? partition.is_default : partition.name == wanted.partition)
+      chosen = &partition;
   }
   if (chosen == nullptr) {
     std::vector<std::string> names;
@@ -178,7 +181,8 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
   read_slurm_time(wanted.time, seconds);
   if (seconds && chosen->most_seconds) most("time", *seconds, *chosen->most_seconds, " seconds for a job");
   if (!chosen->up)
-    problems.add(where("partition"), ": cluster.partition: ", chosen->name, " takes no jobs now (it is not up)");
+    problems.add(where("partition"), ": cluster.partition: ", chosen->name,
+                 " takes no jobs now (it is not up)");
 }
 
 std::string submit_script(const std::filesystem::path& script) {

@@ -43,7 +43,8 @@ std::string log_pattern(const Job& job, const SubmissionRequest& request, Proble
   std::string doubled;
   for (const char c : logs) {
     if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20) {
-      problems.add("output: ", one_line(logs), ": sbatch cannot log into a folder with quotes or line breaks in its name");
+      problems.add("output: ", one_line(logs),
+                   ": sbatch cannot log into a folder with quotes or line breaks in its name");
       return "";
     }
     doubled += c == '%' ? "%%" : std::string(1, c);
@@ -102,7 +103,8 @@ std::string fill_script(const std::string& template_text, const Words& words) {
     for (size_t at = 0; at < line.size(); ++at) {
       const size_t close = line[at] == '@' ? line.find('@', at + 1) : std::string::npos;
       const std::string name = close == std::string::npos ? "" : line.substr(at + 1, close - at - 1);
-      const auto word = std::find_if(words.begin(), words.end(), [&](const auto& w) { return w.first == name; });
+      const auto word =
+          std::find_if(words.begin(), words.end(), [&](const auto& w) { return w.first == name; });
       if (name.empty() || word == words.end()) {
         text += line[at];
         continue;
@@ -193,8 +195,8 @@ std::string nightly_lines(const ResolvedJob& job, const SubmissionRequest& reque
   return str("# crontab -e, on a machine that may submit:\n", when, " ", escaped,
              "\n\n# or scrontab -e, where Slurm has it:\n#SCRON --job-name=submit-", name,
              "\n#SCRON --time=00:10:00\n#SCRON --ntasks=1\n#SCRON --output=",
-             (request.folder / str("submit-", name, ".log")).string(), "\n#SCRON --open-mode=append\n", when, " ",
-             escaped, "\n");
+             (request.folder / str("submit-", name, ".log")).string(), "\n#SCRON --open-mode=append\n", when,
+             " ", escaped, "\n");
 }
 
 std::vector<std::string> submission_summary(const ResolvedJob& resolved, const PlanAnswer* plan) {
@@ -220,9 +222,10 @@ std::vector<std::string> submission_summary(const ResolvedJob& resolved, const P
                       ", all in ", short_time(seconds), limit ? "; " : "", limited));
   if (limit && seconds > static_cast<double>(*limit)) {
     const auto lives = static_cast<int64_t>(seconds / static_cast<double>(*limit)) + 1;
-    lines.push_back(cluster.requeue
-                        ? str("the job will go back into the queue about ", lives - 1, " times")
-                        : "the job will not be through (cluster.requeue is off): submit it again to continue");
+    lines.push_back(
+        cluster.requeue
+            ? str("the job will go back into the queue about ", lives - 1, " times")
+            : "the job will not be through (cluster.requeue is off): submit it again to continue");
   }
   return lines;
 }

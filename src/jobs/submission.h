@@ -12,10 +12,10 @@
 namespace rushes {
 
 struct SubmissionRequest {
-  std::filesystem::path job_file;                         // as given; relative to `folder`
-  std::vector<std::pair<std::string, std::string>> set;   // --set, in order
-  std::filesystem::path folder;                           // whence the batch runs; whole path
-  std::filesystem::path program;                          // build/rushes; whole path
+  std::filesystem::path job_file;                        // as given; relative to `folder`
+  std::vector<std::pair<std::string, std::string>> set;  // --set, in order
+  std::filesystem::path folder;                          // whence the batch runs; whole path
+  std::filesystem::path program;                         // build/rushes; whole path
 };
 
 /// Ranks of one batch job.
@@ -25,9 +25,10 @@ int64_t ranks_of(const Submission& cluster);
 /// Notes values that cannot stand in a script (line breaks, spaces, quotes), naming the key.
 std::string submission_script(const ResolvedJob& job, const SubmissionRequest& request, Problems& problems);
 
-/// slurm/job.sbatch, or what else a template is, filled in: `template_text` with each @word@ of `words` replaced by its value, see submission_script.
+/// slurm/job.sbatch, or what else a template is, filled in: `template_text` with each @word@ of `words`
+/// replaced by its value, see submission_script.
 std::string fill_script(const std::string& template_text,
-                          const std::vector<std::pair<std::string, std::string>>& words);
+                        const std::vector<std::pair<std::string, std::string>>& words);
 
 /// Makes OUTPUT/logs and OUTPUT/slurm, writes the script into the latter; gives its path. Throws UserError.
 std::filesystem::path write_script(const ResolvedJob& job, const std::string& script);

@@ -115,9 +115,9 @@ void Watchdog::look_after_neighbour() {
   const auto id = OwnerId::parse(status->token);
   const std::string host = id ? id->host.substr(0, id->host.rfind('-')) : "?";
   const bool silent = judgement == Headway::Judgement::silent;
-  const std::string what =
-      silent ? str("has not been heard of for ", short_time(rules_.hang_seconds), " (stopped, or its node is gone)")
-             : str("got no further for ", short_time(headway_.idle(timer_.seconds())));
+  const std::string what = silent ? str("has not been heard of for ", short_time(rules_.hang_seconds),
+                                        " (stopped, or its node is gone)")
+                                  : str("got no further for ", short_time(headway_.idle(timer_.seconds())));
   log_error("rank ", other, " on ", host, " ", what, ", ", doing(*status),
             ": ending the run; the same command continues");
   parts_.events.add("rank_hangs", {{"hanging", other},

@@ -18,8 +18,8 @@
 namespace rushes {
 
 struct WatchRules {
-  double hang_seconds = 0;  // neither a step, a stage nor a file for so long: a hang; 0: never
-  double grace_seconds = 0; // between a stop's request and the end; 0: as long as the step takes
+  double hang_seconds = 0;     // neither a step, a stage nor a file for so long: a hang; 0: never
+  double grace_seconds = 0;    // between a stop's request and the end; 0: as long as the step takes
   bool busy_is_alive = false;  // a process that computes does not hang: on a CPU, where a step may take hours
 };
 

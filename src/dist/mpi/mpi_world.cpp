@@ -76,8 +76,8 @@ class StartGuard {
     const int seconds = asked > 0 ? std::min(asked, kLongestStart) : kLongestStart;
     std::unique_lock lock(mutex_);
     if (wake_.wait_for(lock, std::chrono::seconds(seconds), [this] { return started_; })) return;
-    log_error("MPI has not started within ", seconds, " s: has another rank died while it started? Run the same ",
-              "command again");
+    log_error("MPI has not started within ", seconds,
+              " s: has another rank died while it started? Run the same ", "command again");
     ::_exit(kExitStopped);
   }
 

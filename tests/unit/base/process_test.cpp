@@ -18,7 +18,8 @@ TEST_CASE("a program's exit code and both of its outputs come back, however long
 }
 
 TEST_CASE("what a shell makes of a word is the text it was made of") {
-  for (const std::string text : {"", "plain", "two words", "it's", "$(reboot)", "a\"b\\c", "*", "a\nb", "~", "#x"}) {
+  for (const std::string text :
+       {"", "plain", "two words", "it's", "$(reboot)", "a\"b\\c", "*", "a\nb", "~", "#x"}) {
     CAPTURE(text);
     CHECK(run_program({"sh", "-c", "printf %s " + shell_word(text)}).out == text);
   }
@@ -31,5 +32,6 @@ TEST_CASE("programs are found as a shell finds them") {
 }
 
 TEST_CASE("a message of several lines becomes one") {
-  CHECK(one_line("a\nb\tc\x01" "d\n\n") == "a b c?d");
+  CHECK(one_line("a\nb\tc\x01"
+                 "d\n\n") == "a b c?d");
 }

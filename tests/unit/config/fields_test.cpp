@@ -142,8 +142,8 @@ TEST_CASE("job file: sections of other jobs are mappings and left alone") {
   Reading reading("f.yaml", problems, sources);
   JobFile job;
   read_job(
-      from_json({{"train", {{"anything", 1}}}, {"preprocess", nullptr}, {"dataset", nlohmann::json::object()}},
-                2),
+      from_json(
+          {{"train", {{"anything", 1}}}, {"preprocess", nullptr}, {"dataset", nlohmann::json::object()}}, 2),
       job, reading);
   CHECK(problems.empty());
   read_job(from_json({{"preprocess", "x"}}, 2), job, reading);

@@ -16,7 +16,8 @@ std::optional<int64_t> seconds_of_limit(const std::string& text) {
 
 std::vector<std::string> problems_of(const Submission& wanted, const std::string& sinfo) {
   Problems problems;
-  check_submission(wanted, read_partitions(sinfo), [](const std::string& key) { return "at " + key; }, problems);
+  check_submission(
+      wanted, read_partitions(sinfo), [](const std::string& key) { return "at " + key; }, problems);
   return problems.list();
 }
 
@@ -76,10 +77,11 @@ TEST_CASE("what a partition cannot give is told with what it has") {
   CHECK(problems_of(wanted, kSinfo).empty());
   wanted.nodes = 11;
   wanted.time = "2-00:00:00";
-  CHECK(problems_of(wanted, kSinfo) ==
-        std::vector<std::string>{
-            "at nodes: cluster.nodes: 11 asked for, but partition cpu has at most 10 nodes",
-            "at time: cluster.time: 172800 asked for, but partition cpu has at most 86400 seconds for a job"});
+  CHECK(
+      problems_of(wanted, kSinfo) ==
+      std::vector<std::string>{
+          "at nodes: cluster.nodes: 11 asked for, but partition cpu has at most 10 nodes",
+          "at time: cluster.time: 172800 asked for, but partition cpu has at most 86400 seconds for a job"});
   wanted = {};
   wanted.gpus_per_node = 1;
   CHECK(problems_of(wanted, kSinfo) ==
@@ -87,8 +89,9 @@ TEST_CASE("what a partition cannot give is told with what it has") {
             "at gpus_per_node: cluster.gpus_per_node: 1 asked for, but partition cpu has no GPUs on a node"});
   wanted.partition = "gup";
   CHECK(problems_of(wanted, kSinfo) ==
-        std::vector<std::string>{"at partition: cluster.partition: Slurm has no partition 'gup'; there are cpu, "
-                                 "gpu, old; did you mean 'gpu'?"});
+        std::vector<std::string>{
+            "at partition: cluster.partition: Slurm has no partition 'gup'; there are cpu, "
+            "gpu, old; did you mean 'gpu'?"});
   wanted.partition = "gpu";
   wanted.gpus_per_node = 8;
   CHECK(problems_of(wanted, kSinfo).empty());
@@ -102,9 +105,12 @@ TEST_CASE("what a partition cannot give is told with what it has") {
 
 TEST_CASE("a template's words are filled in; lines of #SBATCH without a value go") {
   const std::string text =
-      "#!/bin/bash\n#SBATCH --partition=@partition@\n#SBATCH --signal=B:USR1@@warning@\n#SBATCH --mem=@memory@\n"
+      "#!/bin/bash\n#SBATCH --partition=@partition@\n#SBATCH --signal=B:USR1@@warning@\n#SBATCH "
+      "--mem=@memory@\n"
       "cd @folder@ # mail me@here.org\n@setup@\n";
-  CHECK(fill_script(text, {{"partition", "gpu"}, {"warning", "120"}, {"memory", ""}, {"folder", "/a"}, {"setup", ""}}) ==
+  CHECK(fill_script(
+            text,
+            {{"partition", "gpu"}, {"warning", "120"}, {"memory", ""}, {"folder", "/a"}, {"setup", ""}}) ==
         "#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --signal=B:USR1@120\ncd /a # mail me@here.org\n\n");
   // A value is not looked at again.
   CHECK(fill_script("@a@\n", {{"a", "@b@"}, {"b", "x"}}) == "@b@\n");

@@ -58,7 +58,8 @@ TEST_CASE("where computing counts, a long step is no hang until it computes no m
     CHECK(headway.judge(at_step(1, ++beat, now * 2), now, rules) == Judgement::fine);
   Judgement last = Judgement::fine;
   double now = 1000;
-  while (last == Judgement::fine && now < 2000) last = headway.judge(at_step(1, ++beat, 2000), now += 10, rules);
+  while (last == Judgement::fine && now < 2000)
+    last = headway.judge(at_step(1, ++beat, 2000), now += 10, rules);
   CHECK(last == Judgement::hangs);
   CHECK(now <= 1210);
   // On a GPU the host spins while it waits: that says nothing.
@@ -80,14 +81,14 @@ TEST_CASE("no clip is begun that does not end in time, unless a checkpoint carri
   TimeLimit limit(1000, stop);
   CHECK_FALSE(stop.requested());
   CHECK(limit.left() > 900);
-  CHECK(limit.left() <= 950);         // a twentieth is kept to end in order
-  CHECK(limit.fits(1e30, false));     // nobody knows yet
+  CHECK(limit.left() <= 950);      // a twentieth is kept to end in order
+  CHECK(limit.fits(1e30, false));  // nobody knows yet
   limit.learn(1e12, 100);
   CHECK(limit.fits(5e12, false));
   CHECK_FALSE(limit.fits(9e12, false));  // 900 s, but they may become 990
   CHECK(limit.fits(9e12, true));
-  CHECK_FALSE(limit.fits(2e14, true));   // not even a tenth of it
-  limit.learn(1e12, 300);                // 200 s for 1e12 from here on
+  CHECK_FALSE(limit.fits(2e14, true));  // not even a tenth of it
+  limit.learn(1e12, 300);               // 200 s for 1e12 from here on
   CHECK_FALSE(limit.fits(5e12, false));
 }
 

@@ -77,7 +77,8 @@ TEST_CASE("schedulers: timesteps and flow sigmas are diffusers' to the bit, Karr
   CHECK(numbers(karras->timesteps()) == (std::vector<double>{999, 687, 146, 0}));
   // Powers: diffusers' own last bit is the processor's.
   const std::vector<double> sigmas = numbers(karras->sigmas());
-  const std::vector<double> wanted = {14.614646911621094, 3.1686110496520996, 0.44692090153694153, 0.02916753478348255, 0};
+  const std::vector<double> wanted = {14.614646911621094, 3.1686110496520996, 0.44692090153694153,
+                                      0.02916753478348255, 0};
   REQUIRE(sigmas.size() == wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i)
     CHECK(std::abs(sigmas[i] - wanted[i]) <= 1.2e-7 * wanted[i]);
