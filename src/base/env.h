@@ -16,6 +16,9 @@ enum class EnvVar {
   path,                     // PATH
   end_time,                 // RUSHES_END_TIME
   grace,                    // RUSHES_GRACE
+  attended,                 // RUSHES_ATTENDED
+  ld_library_path,          // LD_LIBRARY_PATH
+  slurm_conf,               // SLURM_CONF
   site,                     // RUSHES_SITE
   hf_token,                 // HF_TOKEN
   hf_token_path,            // HF_TOKEN_PATH
@@ -46,6 +49,7 @@ struct EnvRow {
   EnvVar variable;
   const char* name;
   const char* meaning;
+  bool for_cron = false;  // set again for what cron starts
 };
 
 /// Every variable with what it means; `doctor` and the README print it.

@@ -160,11 +160,11 @@ void Progress::follow() {
       offset_ =
           read_events(folder_.events(), offset_, [this](const nlohmann::json& event) { take_event(event); });
       if (live_ && !last) redraw();
+      if (metrics_ != nullptr && !last) metrics_->update(view_.done, view_.failed, view_.total);
     } catch (const std::bad_alloc&) {
       // A clip in the making has it all for a moment: what is shown waits.
     }
     if (last) return;
-    if (metrics_ != nullptr) metrics_->update(view_.done, view_.failed, view_.total);
     // With many owners looking takes long: then look less often.
     const double nap = std::max(0.5, 10 * timer.seconds());
     for (double slept = 0; slept < nap && !ending_; slept += 0.05) {

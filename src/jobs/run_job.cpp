@@ -527,7 +527,10 @@ int JobRun::exit_code(const Tally& now) {
     return known == kept_before_.end() || known->second != one.second;
   });
   const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before || further;
-  const int64_t without = progress ? 0 : restarts.value() + 1;
+  // One counter for all that share the folder; a job's own lives are counted by slurm/attend, which knows
+  // which of them were cut short from outside.
+  const bool cut_short = stop_.requested() && !env(EnvVar::attended).empty();
+  const int64_t without = progress ? 0 : restarts.value() + (cut_short ? 0 : 1);
   restarts.set(without);
   if (without < kMostInVain) return kExitStopped;
   log_error("nothing was made by the last ", without,

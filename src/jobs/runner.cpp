@@ -272,7 +272,10 @@ Runner::Try Runner::try_clip(size_t index, MemoryRung memory, Clip& clip) {
 
 void Runner::end_stopped(const Item& item) {
   stopped_ = true;  // perhaps by another rank's wish
-  parts_.owner.announce([](OwnerStatus& status) { status.item.clear(); });
+  parts_.owner.announce([](OwnerStatus& status) {
+    status.item.clear();
+    status.stage.clear();  // it waits for others from here on, which is no hang
+  });
   parts_.claims.release(item.id);
   parts_.events.add("item_stopped", {{"id", item.id}});
 }

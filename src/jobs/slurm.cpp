@@ -140,7 +140,7 @@ std::vector<SlurmPartition> slurm_partitions() {
         "no Slurm here: sbatch is not in PATH. --print shows the script; tools/run runs the job on this "
         "machine; ",
         "slurm/testbed starts a small Slurm to try things with");
-  const Ended asked = run_program({"sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"});
+  const Ended asked = run_program({"sinfo", "-a", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"});
   if (asked.code != 0)
     fail("Slurm does not answer: sinfo ended with ", asked.code, ": ", one_line(asked.err),
          " (is SLURM_CONF set, does slurmctld run?)");

@@ -1,7 +1,9 @@
 #include "jobs/submission.h"
 
 #include <algorithm>
+#include <cctype>
 
+#include "base/env.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "jobs/progress.h"
@@ -34,7 +36,13 @@ std::string plain_value(const Job& job, const char* key, const std::string& valu
 }
 
 std::string batch_name(const Job& job, const SubmissionRequest& request) {
-  return job.cluster.name.empty() ? request.job_file.stem().string() : job.cluster.name;
+  if (!job.cluster.name.empty()) return job.cluster.name;
+  std::string name = request.job_file.stem().string();
+  for (char& c : name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+    if (!plain) c = '-';
+  }
+  return name;
 }
 
 /// For --output: sbatch fills in what follows a '%'.
@@ -72,6 +80,7 @@ std::string environment_lines(const Job& job, const SubmissionRequest& request) 
   std::string lines = "export RUSHES_PROGRAM=" + shell_word(request.program.string()) + "\n";
   lines += str("export RUSHES_GRACE=", std::max<int64_t>(5, cluster.warning_seconds - kToRequeue),
                "  # of the warning's ", cluster.warning_seconds, " seconds\n");
+  lines += str("export RUSHES_WARNING=", cluster.warning_seconds, "\n");
   if (!cluster.requeue) lines += "export RUSHES_REQUEUE=off\n";
   // srun does not take it from the job's own options since Slurm 22.05.
   if (cluster.cpus_per_rank > 0) lines += str("export SRUN_CPUS_PER_TASK=", cluster.cpus_per_rank, "\n");
@@ -184,8 +193,15 @@ std::string nightly_lines(const ResolvedJob& job, const SubmissionRequest& reque
     words += " --set " + shell_word(key + "=" + value);
   // A night that is not through holds the next one up, instead of running beside it.
   if (job.job.cluster.after.empty()) words += " --set cluster.after=singleton";
-  const std::string command = str("cd ", shell_word(request.folder.string()), " && ",
+  std::string around;  // cron knows nothing of a login shell's settings
+  for (const EnvRow& row : env_table()) {
+    if (row.for_cron && !env(row.variable).empty())
+      around += str(row.name, "=", shell_word(env(row.variable)), " ");
+  }
+  const std::string command = str("cd ", shell_word(request.folder.string()), " && ", around,
                                   shell_word(request.program.string()), " submit ", words);
+  if (command.find('\n') != std::string::npos)
+    fail("--nightly: a value with a line break cannot stand in a crontab; put it into the job file");
   std::string escaped;  // a '%' is a line break to cron
   for (const char c : command)
     escaped += c == '%' ? "\\%" : std::string(1, c);

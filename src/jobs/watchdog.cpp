@@ -17,6 +17,14 @@ namespace {
 constexpr double kLongestNap = 5, kShortestNap = 0.2;  // seconds
 constexpr double kBusy = 0.05;                         // share of a core that no sleeping process takes
 
+/// Whatever else happens: who hangs may hold the very locks that are wanted now.
+void leave_in_any_case() {
+  std::thread([] {
+    std::this_thread::sleep_for(std::chrono::seconds(20));
+    ::_exit(kExitStopped);
+  }).detach();
+}
+
 auto place_of(const OwnerStatus& status) {
   return std::tie(status.item, status.writing, status.stage, status.step);
 }
@@ -81,10 +89,18 @@ void Watchdog::watch() {
                                    rules_.grace_seconds > 0 ? rules_.grace_seconds / 20 : kLongestNap);
   const std::chrono::duration<double> nap(std::clamp(shortest, kShortestNap, kLongestNap));
   std::unique_lock lock(mutex_);
+  double looked = timer_.seconds();
   while (!wake_.wait_for(lock, nap, [this] { return ending_; })) {
     lock.unlock();
-    look_at_the_stop();
-    look_after_neighbour();
+    // Was this process itself suspended? Then its neighbour may have been too, and begins again just now.
+    if (timer_.seconds() - looked > 3 * nap.count() + 10) headway_ = {};
+    looked = timer_.seconds();
+    try {
+      look_at_the_stop();
+      look_after_neighbour();
+    } catch (const std::exception& error) {  // no memory for a moment, no disk
+      log_debug("watchdog: ", error.what());
+    }
     lock.lock();
   }
 }
@@ -93,6 +109,7 @@ void Watchdog::look_at_the_stop() {
   if (rules_.grace_seconds <= 0 || !parts_.stop.requested()) return;
   if (!asked_at_) asked_at_ = timer_.seconds();
   if (timer_.seconds() - *asked_at_ < rules_.grace_seconds) return;
+  leave_in_any_case();
   log_warning("rank ", parts_.world.rank(), " on ", parts_.world.place().host, " was asked to stop ",
               short_time(rules_.grace_seconds),
               " ago, and its step is not through: leaving; the next run goes on from the last checkpoint");
@@ -118,6 +135,7 @@ void Watchdog::look_after_neighbour() {
   const std::string what = silent ? str("has not been heard of for ", short_time(rules_.hang_seconds),
                                         " (stopped, or its node is gone)")
                                   : str("got no further for ", short_time(headway_.idle(timer_.seconds())));
+  leave_in_any_case();
   log_error("rank ", other, " on ", host, " ", what, ", ", doing(*status),
             ": ending the run; the same command continues");
   parts_.events.add("rank_hangs", {{"hanging", other},

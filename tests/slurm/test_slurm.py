@@ -56,7 +56,7 @@ def case_mpirun_and_srun_over_three_nodes(world):
         log = log_text(output)
         expect(f"job-{number}.out" in {path.name for path in (output / "logs").iterdir()}, "no log by the job's name")
         expect("life 1 on n[1-3], 3 tasks" in log and "ended with 0" in log, log)
-        expect("time limit in 9 min" in log, f"the time limit is not known:\n{log}")
+        expect("time limit in 7 min" in log, f"the time limit is not known:\n{log}")
         expect((output / "logs" / "rank-2.log").exists(), "no log of rank 2")
 
 
