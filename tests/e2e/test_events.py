@@ -14,6 +14,9 @@ TYPES = {"text": lambda v: isinstance(v, str), "whole": lambda v: isinstance(v, 
          "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool), "yes or no": lambda v: isinstance(v, bool)}
 
 
+OF_TROUBLE = {"rank_hangs", "stop_too_long", "item_memory"}  # test_hangs.py, test_out_of_memory.py
+
+
 def table():
     """{event: {field: (type, needed)}} out of the document; the row `every line` holds what all have."""
     text = (SOURCES / "CONTRIBUTING.md").read_text()
@@ -75,7 +78,7 @@ def case_every_line_is_as_documented(folder, model):
     run(folder / "plain", "--references", str(folder / "references"), mpi=False, command=("bless",))
     run(plain, *night, "--set", f"output={folder / 'night'}", mpi=False)
     seen |= check(folder / "night")
-    expect(seen == set(table()) - {"every line"}, f"never seen: {set(table()) - seen}")
+    expect(seen == set(table()) - {"every line"} - OF_TROUBLE, f"never seen: {set(table()) - seen}")
 
 
 def case_the_sources_know_no_others(folder, model):

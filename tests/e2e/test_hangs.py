@@ -5,6 +5,7 @@ import sys
 import time
 
 from e2e.support import assert_clean, digests, done_counts, events, expect, launch, main, no_processes, run, write_job
+from e2e.test_events import check
 
 IDS = [f"clip-{i}" for i in range(4)]
 
@@ -25,6 +26,7 @@ def case_a_rank_that_stands_still_ends_the_run(folder, model):
         going.kill(stopped, signal.SIGCONT)
     expect(code == 75, f"exit code {code}:\n{going.text()}")
     expect("has not been heard of" in going.text() and "the same command continues" in going.text(), going.text())
+    check(out)
     hangs = events(out, "rank_hangs")
     expect(hangs and hangs[0]["silent"] and hangs[0]["stage"] and hangs[0]["id"] in IDS, f"{hangs}")
     no_processes(going)
