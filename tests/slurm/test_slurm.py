@@ -117,14 +117,14 @@ def case_cancelled_it_stays_so_and_the_same_submit_continues(world):
 
 
 def case_preempted_it_goes_on_later(world):
-    job, output = world.job("preempted", steps=LONG)
+    job, output = world.job("preempted", steps=2 * LONG)
     number = world.cluster.submit(job, nodes=2, partition="low", warning_seconds=10)
     world.cluster.until("the first clip", lambda: len(done(output)) >= 1, log=output)
     high = int(world.cluster.call("sbatch", "--parsable", "-p", "high", "-N3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"))
     world.cluster.until("preemption", lambda: world.cluster.state(high) in ("RUNNING", "COMPLETING", "COMPLETED"), log=output)
     row = world.cluster.ended(number, output)
     expect(int(row["Restarts"]) >= 1, "it was not preempted")
-    world.same_as_unbroken(output, LONG)
+    world.same_as_unbroken(output, 2 * LONG)
     expect(events(output, "item_stopped"), f"no clip was stopped in order:\n{log_text(output)}")
 
 
