@@ -15,9 +15,12 @@ add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
   src/models/schedulers/unipc_config.cpp
   src/models/vaes/wan_vae_config.cpp
   src/models/vaes/wan_vae_cost.cpp
+  src/jobs/presets.cpp
   src/jobs/prompts.cpp
   src/jobs/record.cpp
   src/jobs/resolution.cpp
+  src/jobs/sites.cpp
+  src/jobs/slurm.cpp
   src/jobs/video_folder.cpp
   src/planner/cluster.cpp
   src/weights/hub/model_id.cpp)

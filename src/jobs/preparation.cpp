@@ -142,7 +142,8 @@ std::string start_text(const Start& start) {
                         {"digest", start.digest}, {"states", states},
                         {"recorded", recorded},   {"attempts", attempts},
                         {"again", again},         {"layout", get_fields(parallel_fields(), start.layout)},
-                        {"first", start.first},   {"limit", start.seconds}}
+                        {"first", start.first},   {"limit", start.seconds},
+                        {"events", start.events}}
       .dump();
 }
 
@@ -154,6 +155,7 @@ Start start_from(const std::string& text) {
   start.digest = json.at("digest").get<std::string>();
   start.first = json.at("first").get<std::string>();
   start.seconds = json.at("limit").get<double>();
+  start.events = json.at("events").get<uint64_t>();
   const auto states = json.at("states").get<std::string>(), recorded = json.at("recorded").get<std::string>();
   for (size_t i = 0; i < states.size(); ++i)
     start.ledger.push_back({static_cast<ItemState>(states[i] - '0'), 0, {}, recorded.at(i) == '1'});
@@ -208,6 +210,8 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   check_writable(root);
   check_parts_writable(job.job, root);
   check_places(job, root);
+  const auto events = fs::file_size(OutputFolder::view(root).events(), ignored);
+  start.events = ignored ? 0 : events;
   const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
   if (known) check_folder_identity(job, OutputFolder::view(root));
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);

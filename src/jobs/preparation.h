@@ -1,6 +1,7 @@
 #pragma once
 // What rank 0 does before a run, and what it tells the other ranks.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,9 +26,10 @@ struct Start {
   std::string run;  // names the run in records and events
   std::string digest;
   std::vector<LedgerEntry> ledger;
-  Parallel layout;     // every axis a number
-  std::string first;   // token of rank 0
-  double seconds = 0;  // until a time limit ends the run; 0: none is known
+  Parallel layout;      // every axis a number
+  std::string first;    // token of rank 0
+  double seconds = 0;   // until a time limit ends the run; 0: none is known
+  uint64_t events = 0;  // bytes of events.jsonl before the ledger was read: what comes after is news to it
 };
 std::string start_text(const Start& start);
 Start start_from(const std::string& text);

@@ -71,8 +71,13 @@ double ProgressView::eta() const {
   return left_flops / flops_per_second;
 }
 
+std::optional<double> ProgressView::time_left() const {
+  if (stop_at <= 0) return {};
+  return std::max(0.0, stop_at - seconds_of(utc_now()));
+}
+
 std::string short_time(double seconds) {
-  const auto whole = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
+  const auto whole = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e12)));
   if (whole < 60) return str(whole, " s");
   const auto two = [](int64_t n) { return str(n < 10 ? "0" : "", n); };
   if (whole < 3600) return str(whole / 60, " min ", two(whole % 60), " s");
@@ -101,6 +106,8 @@ std::string total_line(const ProgressView& view) {
   if (view.failed > 0) line += str(", ", view.failed, " failed");
   const double eta = view.eta();
   if (eta > 0) line += ", about " + short_time(eta) + " left";
+  if (const auto limit = view.time_left(); limit && eta > *limit)
+    line += ", " + short_time(*limit) + " before the time limit";
   return line;
 }
 
@@ -131,18 +138,15 @@ std::vector<OwnerStatus> read_owners(const OutputFolder& folder) {
 }
 
 Progress::Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view,
-                   MetricsFile* metrics)
+                   uint64_t offset, MetricsFile* metrics)
     : folder_(folder),
       view_(std::move(view)),
       metrics_(metrics),
       live_(env(EnvVar::terminal) == "1" || isatty(STDERR_FILENO) == 1),
       columns_(terminal_columns()),
-      offset_(0) {
+      offset_(offset) {
   for (const ManifestItem& item : items)
     flops_[item.id] = item.flops;
-  std::error_code ignored;
-  const auto size = fs::file_size(folder_.events(), ignored);
-  if (!ignored) offset_ = size;
   thread_ = std::thread([this] { follow(); });
 }
 

@@ -30,17 +30,21 @@ struct ProgressView {
   int64_t failed = 0;
   double left_flops = 0;        // work of the items that are neither
   double flops_per_second = 0;  // of all owners together; 0: not known yet
+  double stop_at = 0;           // when a time limit stops the run, in seconds since 1970; 0: none is known
   std::vector<OwnerStatus> owners;
 
   /// Seconds until the end, or a negative number where nobody can know.
   double eta() const;
+  /// Seconds that a time limit leaves of now; nothing where none is known.
+  std::optional<double> time_left() const;
 };
 
 /// "7 s", "3 min 12 s", "2 h 05 min"
 std::string short_time(double seconds);
 /// "rank 1 of 4 on host  red-circle  denoising 12/20  1.30 s/step", cut to `columns`.
 std::string owner_line(const OwnerStatus& owner, size_t columns);
-/// "12 of 48 done, 1 failed, about 3 min 12 s left"
+/// "12 of 48 done, 1 failed, about 3 h 12 min left" and, where that is so, ", 1 h 05 min before the time
+/// limit".
 std::string total_line(const ProgressView& view);
 /// Every owner that has something to do and the total, a line each, at most `lines` lines.
 std::string draw(const ProgressView& view, size_t columns, size_t lines);
@@ -51,9 +55,9 @@ std::vector<OwnerStatus> read_owners(const OutputFolder& folder);
 /// stderr is one) live lines below them.
 class Progress {
  public:
-  /// `view`: counts so far. Work that other runs do on the same folder counts as well. `metrics` is kept up
-  /// to date.
-  Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view,
+  /// `view`: counts at the time when the events ended after `offset` bytes. Work that other runs do on the
+  /// same folder counts as well. `metrics` is kept up to date.
+  Progress(const OutputFolder& folder, std::vector<ManifestItem> items, ProgressView view, uint64_t offset,
            MetricsFile* metrics = nullptr);
   ~Progress();
   Progress(const Progress&) = delete;

@@ -265,6 +265,7 @@ bool JobRun::begin() {
                                  {"fresh", request_.fresh},
                                  {"owner", residence_->owner.token()},
                                  {"batch_job", env(EnvVar::slurm_job_id)},
+                                 {"limit", limit_.set() ? std::max(0.0, limit_.left()) : 0.0},
                                  {"code", version_text()}});
     metrics_.emplace(*folder_, residence_->work, job_.job.metrics,
                      MetricsFile::Facts{.run = start_.run,
@@ -329,6 +330,7 @@ void JobRun::work() {
   std::unique_ptr<Progress> progress;
   if (world_.rank() == 0) {
     ProgressView view;
+    if (limit_.set()) view.stop_at = static_cast<double>(::time(nullptr)) + limit_.left();
     view.total = static_cast<int64_t>(job_.items.size());
     std::vector<ManifestItem> todo;
     for (size_t i = 0; i < job_.items.size(); ++i) {
@@ -338,7 +340,7 @@ void JobRun::work() {
       todo.push_back({.id = job_.items[i].id, .flops = job_.items[i].flops});
       view.left_flops += job_.items[i].flops;
     }
-    progress = std::make_unique<Progress>(*folder_, std::move(todo), view, &*metrics_);
+    progress = std::make_unique<Progress>(*folder_, std::move(todo), view, start_.events, &*metrics_);
   }
   int code = kExitDone;
   owners_ = std::make_unique<OwnerWatch>(folder_->owners());

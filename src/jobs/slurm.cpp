@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 
+#include "base/file.h"
 #include "base/nearest.h"
 #include "base/process.h"
 #include "base/str.h"
@@ -11,6 +12,7 @@
 namespace rushes {
 namespace {
 
+constexpr int64_t kMost = 1'000'000'000;  // of anything; sums of them stay whole numbers
 constexpr int64_t kMinute = 60, kHour = 3600, kDay = 86400;
 
 std::vector<std::string> split(const std::string& text, char mark) {
@@ -28,7 +30,7 @@ std::optional<int64_t> leading_number(const std::string& text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || value < 0) return {};
-  return value;
+  return std::min(value, kMost);
 }
 
 std::optional<int64_t> whole(const std::string& text) {
@@ -54,11 +56,40 @@ int64_t gpus_of(const std::string& gres) {
   return gpus;
 }
 
-std::string list_names(const std::vector<SlurmPartition>& partitions) {
-  std::vector<std::string> names;
-  for (const SlurmPartition& partition : partitions)
-    names.push_back(partition.name);
-  return join(names, ", ");
+/// Variables that sbatch lets win over a script's own lines.
+constexpr std::pair<const char*, const char*> kStronger[] = {
+    {"account", "ACCOUNT"},
+    {"array", "ARRAY_INX"},
+    {"constraint", "CONSTRAINT"},
+    {"exclusive", "EXCLUSIVE"},
+    {"gpus-per-node", "GPUS_PER_NODE"},
+    {"gres", "GRES"},
+    {"job-name", "JOB_NAME"},
+    {"mem", "MEM_PER_NODE"},
+    {"no-requeue", "REQUEUE"},
+    {"open-mode", "OPEN_MODE"},
+    {"output", "OUTPUT"},
+    {"partition", "PARTITION"},
+    {"qos", "QOS"},
+    {"requeue", "NO_REQUEUE"},
+    {"reservation", "RESERVATION"},
+    {"signal", "SIGNAL"},
+    {"time", "TIMELIMIT"},
+};
+
+/// sbatch without the variables that a line of the script speaks of.
+std::vector<std::string> sbatch_words(const std::string& script) {
+  std::vector<std::string> words = {"env"};
+  for (const auto& [option, variable] : kStronger) {
+    const std::string line = str("\n#SBATCH --", option);
+    const size_t at = script.find(line);
+    if (at == std::string::npos) continue;
+    const char after = at + line.size() < script.size() ? script[at + line.size()] : '\n';
+    if (after == '=' || after == ' ' || after == '\n')
+      words.insert(words.end(), {"-u", str("SBATCH_", variable)});
+  }
+  words.emplace_back("sbatch");
+  return words;
 }
 
 }  // namespace
@@ -158,12 +189,10 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
     std::vector<std::string> names;
     for (const SlurmPartition& partition : partitions)
       names.push_back(partition.name);
-    // A list of partitions ("a,b") is for Slurm to judge.
-    if (wanted.partition.find(',') == std::string::npos && !(wanted.partition.empty() && names.empty()))
-      problems.add(where("partition"), ": cluster.partition: ",
-                   wanted.partition.empty() ? "missing, and Slurm has no default one"
-                                            : "Slurm has no partition '" + wanted.partition + "'",
-                   "; there are ", list_names(partitions), did_you_mean(wanted.partition, names));
+    // No default one, and a list of partitions ("a,b"): for Slurm to judge.
+    if (!wanted.partition.empty() && wanted.partition.find(',') == std::string::npos)
+      problems.add(where("partition"), ": cluster.partition: Slurm has no partition '", wanted.partition,
+                   "'; there are ", join(names, ", "), did_you_mean(wanted.partition, names));
     return;
   }
   const auto most = [&](const char* key, int64_t asked, int64_t has, const char* what) {
@@ -186,7 +215,9 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
 }
 
 std::string submit_script(const std::filesystem::path& script) {
-  const Ended ended = run_program({"sbatch", "--parsable", script.string()});
+  std::vector<std::string> words = sbatch_words(read_file(script));
+  words.insert(words.end(), {"--parsable", script.string()});
+  const Ended ended = run_program(words);
   if (ended.code != 0) fail("sbatch refused ", script.string(), ": ", one_line(ended.err));
   return ended.out.substr(0, ended.out.find_first_of(";\n"));
 }

@@ -39,7 +39,8 @@ std::optional<int64_t> read_slurm_memory(const std::string& text);
 void check_submission(const Submission& wanted, const std::vector<SlurmPartition>& partitions,
                       const std::function<std::string(const std::string&)>& where, Problems& problems);
 
-/// Gives the script to sbatch; the batch job's id. Throws UserError with sbatch's words.
+/// Gives the script to sbatch; the batch job's id. What a line of the script asks for counts, also where a
+/// variable of the environment (SBATCH_PARTITION, ...) says otherwise. Throws UserError with sbatch's words.
 std::string submit_script(const std::filesystem::path& script);
 
 }  // namespace rushes

@@ -18,6 +18,7 @@ struct LatestRun {
   double last_done = 0;
   int64_t done = 0;
   double done_flops = 0;
+  double stop_at = 0;  // 0: no time limit is known
   std::string ended;
 };
 
@@ -30,7 +31,12 @@ LatestRun latest_run(const OutputFolder& folder, const std::map<std::string, dou
     };
     const std::string name = text("event");
     const double time = seconds_of(text("time"));
-    if (name == "run_started") run = {};
+    if (name == "run_started") {
+      run = {};
+      const auto limit = event.find("limit");
+      const bool limited = limit != event.end() && limit->is_number() && limit->get<double>() > 0;
+      if (limited) run.stop_at = time + limit->get<double>();
+    }
     if (name == "item_started" && run.first_start == 0) run.first_start = time;
     if (name == "item_done") {
       const auto at = flops.find(text("id"));
@@ -94,6 +100,7 @@ StatusReport StatusReader::look() {
     report.clips_per_hour = 3600.0 * static_cast<double>(run.done) / (until - run.first_start);
     report.view.flops_per_second = report.running ? run.done_flops / (until - run.first_start) : 0;
   }
+  if (report.running) report.view.stop_at = run.stop_at;
   report.last_event = run.ended;
   return report;
 }
@@ -118,6 +125,11 @@ std::string status_text(const StatusReport& report, const std::filesystem::path&
     char rate[64];
     snprintf(rate, sizeof rate, "%.1f clips an hour", report.clips_per_hour);
     lines.push_back(rate + (view.eta() > 0 ? ", about " + short_time(view.eta()) + " left" : std::string()));
+  }
+  if (const auto left = view.time_left()) {
+    const bool short_of = view.eta() > *left;
+    lines.push_back(str("time limit in ", short_time(*left),
+                        short_of ? "; the next run goes on with what is left then" : ""));
   }
   for (size_t i = 0; i < report.failures.size() && i < kMostFailuresShown; ++i) {
     const std::string& error = report.failures[i].second;

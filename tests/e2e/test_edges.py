@@ -11,13 +11,7 @@ import sys
 import time
 
 from e2e.support import (assert_clean, binary, digests, done_counts, events, expect, launch, listing, main, records, run,
-                         write_job)
-
-
-def rushes(*arguments, code=0):
-    done = subprocess.run([binary(), *map(str, arguments)], capture_output=True, text=True, timeout=60)
-    expect(done.returncode == code, f"{arguments}: exit code {done.returncode}: {done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
+                         rushes, write_job)
 
 
 def is_denoising(out, pid):

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 
-from e2e.support import assert_clean, digests, done_counts, events, expect, launch, main, no_processes, run, write_job
+from e2e.support import assert_clean, digests, done_counts, events, expect, launch, main, no_processes, run, rushes, write_job
 from e2e.test_events import check
 
 IDS = [f"clip-{i}" for i in range(4)]
@@ -65,8 +65,12 @@ def case_a_stop_that_takes_too_long_leaves_at_the_checkpoint(folder, model):
 def case_a_time_limit_is_kept(folder, model):
     job, out = write_job(folder, model, count=6, steps=4000), folder / "out"
     lives = 0
-    while lives < 12:
-        going = launch(job, ranks=2, environment={"RUSHES_END_TIME": str(int(time.time()) + 8)})
+    while lives < 20:
+        going = launch(job, ranks=2, environment={"RUSHES_END_TIME": str(int(time.time()) + 5)})
+        if lives == 0:
+            expect(going.wait_until(lambda: started(out), 30), going.text())
+            shown = rushes("status", out)
+            expect("time limit in " in shown, shown)
         code = going.wait(60)
         lives += 1
         expect(code in (0, 75), f"exit code {code}:\n{going.text()}")

@@ -2,6 +2,7 @@
 """`tools/run` as a user starts it: the demo's model, signals, exit codes."""
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -133,16 +134,20 @@ def case_help_runs_nothing(folder, _):
 
 
 def case_what_cannot_be_started_is_no_lost_rank(folder, _):
-    # A copy of the script in a tree whose set-up is done, but whose program is no program.
+    # A copy of the scripts in a tree whose set-up is done, but whose program is no program.
     for name in ("tools", "build"):
         (folder / name).mkdir()
-    (folder / "tools" / "run").write_bytes((ROOT / "tools" / "run").read_bytes())
+    for name in ("run", "launch"):
+        shutil.copy(ROOT / "tools" / name, folder / "tools" / name)
     (folder / "tools" / "setup").write_text("#!/bin/sh\n")
     (folder / "tools" / "setup").chmod(0o755)
-    (folder / "build" / "rushes").write_text("no program")
-    started = Launch(["bash", str(folder / "tools" / "run"), "job.yaml"], folder / "log.txt")
-    expect(started.wait(60) == 1, started.text())
-    expect("build/rushes cannot be started" in started.text() and "was lost" not in started.text(), started.text())
+    program = folder / "build" / "rushes"
+    program.write_text("no program")
+    for mode, words in ((0o644, "there is no "), (0o755, "build/rushes cannot be started")):
+        program.chmod(mode)
+        started = Launch(["bash", str(folder / "tools" / "run"), "job.yaml"], folder / "log.txt")
+        expect(started.wait(60) == 1, started.text())
+        expect(words in started.text() and "was lost" not in started.text(), started.text())
 
 
 def case_wrong_calls_end_with_2(folder, _):

@@ -70,6 +70,9 @@ class Cluster:
         rows = self.look(job)
         return [row["JobState"] for row in rows] if isinstance(rows, list) else rows["JobState"]
 
+    def nodes_of(self, job):
+        return self.call("scontrol", "show", "hostnames", self.look(job)["NodeList"]).split()
+
     def until(self, what, check, seconds=90, log=None):
         end = time.monotonic() + seconds
         while not (found := check()):

@@ -120,7 +120,9 @@ def case_preempted_it_goes_on_later(world):
     job, output = world.job("preempted", steps=2 * LONG)
     number = world.cluster.submit(job, nodes=2, partition="low", warning_seconds=10)
     world.cluster.until("the first clip", lambda: len(done(output)) >= 1, log=output)
-    high = int(world.cluster.call("sbatch", "--parsable", "-p", "high", "-N3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"))
+    # A node for which nothing else has to end: jobs of partition main are not preempted.
+    node = next(node for node in world.cluster.nodes_of(number) if world.cluster.call("squeue", "-h", "-o", "%i", "-w", node).split() == [str(number)])
+    high = int(world.cluster.call("sbatch", "--parsable", "-p", "high", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"))
     world.cluster.until("preemption", lambda: world.cluster.state(high) in ("RUNNING", "COMPLETING", "COMPLETED"), log=output)
     row = world.cluster.ended(number, output)
     expect(int(row["Restarts"]) >= 1, "it was not preempted")
@@ -134,7 +136,7 @@ def case_a_lost_node_costs_no_clip(world):
     job, output = world.job("lost", steps=LONG)
     number = world.cluster.submit(job, nodes=2)
     world.cluster.until("the first clip", lambda: len(done(output)) >= 1, log=output)
-    nodes = world.cluster.call("scontrol", "show", "hostnames", world.cluster.look(number)["NodeList"]).split()
+    nodes = world.cluster.nodes_of(number)
     world.cluster.node(nodes[-1], "off")
     try:
         row = world.cluster.ended(number, output, seconds=180)
@@ -152,7 +154,7 @@ def case_a_dead_slurmd_costs_no_clip(world):
     job, output = world.job("slurmd", steps=LONG)
     number = world.cluster.submit(job, nodes=2)
     world.cluster.until("the first clip", lambda: len(done(output)) >= 1, log=output)
-    node = world.cluster.call("scontrol", "show", "hostnames", world.cluster.look(number)["NodeList"]).split()[0]
+    node = world.cluster.nodes_of(number)[0]
     world.cluster.node(node, "crash")
     try:
         world.cluster.until("its end", lambda: len(done(output)) == len(IDS), seconds=180, log=output)
@@ -250,6 +252,19 @@ def case_the_script_is_shown_and_sites_count(world):
     wrong.write_text("PARTITION=high\nNODES=two\nPARTITON=x\n")
     got = world.cluster.call(binary(), "submit", job, "--set", f"cluster.site={wrong}", code=None)
     expect(got.returncode == 2 and f"{wrong}:2: cluster.nodes" in got.stderr and f"{wrong}:3" in got.stderr, got.stderr)
+
+
+def case_the_job_counts_more_than_the_shell(world):
+    job, output = world.job("stronger")
+    world.cluster.environment.update(SBATCH_PARTITION="nowhere", SBATCH_JOB_NAME="another")
+    try:
+        row = world.cluster.ended(world.cluster.submit(job, partition="high"), output)
+        expect(row["Partition"] == "high" and row["JobName"] == "job", f"{row}")
+        got = world.cluster.call(binary(), "submit", job, code=None)
+        expect(got.returncode == 2 and "invalid partition specified: nowhere" in got.stderr, got.stderr)
+    finally:
+        for name in ("SBATCH_PARTITION", "SBATCH_JOB_NAME"):
+            del world.cluster.environment[name]
 
 
 def main():

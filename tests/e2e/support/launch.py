@@ -108,6 +108,14 @@ def launch(job, *options, ranks=1, environment=None, mpi=True, command=("run",))
     return Launch(command, log, environment)
 
 
+def rushes(*arguments, code=0):
+    """The command, ended with `code`: all that it printed."""
+    done = subprocess.run([binary(), *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    if done.returncode != code:
+        raise AssertionError(f"{arguments}: exit code {done.returncode}, should be {code}: {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
 def run(job, *options, code=0, **how):
     """Runs to the end, checks the exit code, returns the output."""
     started = launch(job, *options, **how)
