@@ -81,6 +81,15 @@ Ended run_program(const std::vector<std::string>& words) {
   return ended;
 }
 
+std::vector<std::string> environment_names(const std::string& beginning) {
+  std::vector<std::string> names;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    if (text.starts_with(beginning)) names.push_back(text.substr(0, text.find('=')));
+  }
+  return names;
+}
+
 std::string find_program(const std::string& name) {
   const std::string path = env(EnvVar::path);
   for (size_t start = 0; start <= path.size();) {

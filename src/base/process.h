@@ -16,6 +16,9 @@ struct Ended {
 /// UserError where it cannot be started.
 Ended run_program(const std::vector<std::string>& words);
 
+/// Names of the environment's variables that begin so.
+std::vector<std::string> environment_names(const std::string& beginning);
+
 /// The whole path of a program of PATH, or "".
 std::string find_program(const std::string& name);
 

@@ -111,8 +111,8 @@ std::optional<int64_t> whole_number(const std::string& text, const char* option,
 std::optional<double> ssim_option(const std::string& text, Problems& problems) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size() && value >= -1 && value <= 1) return value;
-  problems.add("--min-ssim ", text, ": needs a number up to 1");
+  if (error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= 1) return value;
+  problems.add("--min-ssim ", text, ": needs a number from 0 to 1");
   return {};
 }
 

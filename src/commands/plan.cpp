@@ -104,10 +104,11 @@ void print_work(const ResolvedJob& job, std::ostream& out) {
     const ItemCost cost = job.blueprint->cost(s, job.options);
     all += cost.flops * static_cast<double>(group.count);
     out << "\nOne clip of " << s.width << "x" << s.height << ", "
-        << counted(static_cast<size_t>(s.num_frames), "frame") << ", "
-        << counted(static_cast<size_t>(s.num_inference_steps), "step")
-        << (s.guidance_scale > 1 ? " with guidance" : " without guidance") << " ("
-        << counted(static_cast<size_t>(group.count), "clip") << ")\n";
+        << counted(static_cast<size_t>(s.num_frames), "frame");
+    if (!job.options.encodes)
+      out << ", " << counted(static_cast<size_t>(s.num_inference_steps), "step")
+          << (s.guidance_scale > 1 ? " with guidance" : " without guidance");
+    out << " (" << counted(static_cast<size_t>(group.count), "clip") << ")\n";
     std::vector<std::vector<std::string>> rows;
     for (const auto& [stage, flops] : cost.stage_flops)
       rows.push_back({stage, with_prefix(flops) + "FLOP"});

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cxxopts.hpp>
+#include <filesystem>
 #include <iostream>
 #include <thread>
 
@@ -35,6 +36,21 @@ void watch(StatusReader& reader, const std::string& root) {
   }
 }
 
+/// True once a run has begun; before that a submitted job may wait in Slurm's queue.
+bool has_begun(const std::string& root, bool watching) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path folder = root;
+  const auto queued = [&] {
+    return fs::exists(folder / "slurm" / "job.sbatch", error) && !fs::exists(folder / ".rushes", error);
+  };
+  if (!queued()) return true;
+  std::cout << root << ": submitted, no run has begun yet; squeue shows the queue" << std::endl;
+  while (watching && queued())
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  return watching;
+}
+
 }  // namespace
 
 int status_command(int argc, char** argv) {
@@ -53,6 +69,7 @@ int status_command(int argc, char** argv) {
     refuse_words(parsed.unmatched(), "status");
     if (parsed.count("output") == 0) fail("the output folder is missing: rushes status OUTPUT");
     const std::string root = parsed["output"].as<std::string>();
+    if (!has_begun(root, parsed.count("watch") > 0)) return static_cast<int>(kExitDone);
     StatusReader reader(root);
     if (parsed.count("watch") > 0) {
       watch(reader, root);

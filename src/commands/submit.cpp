@@ -60,7 +60,10 @@ void show_plan(const ResolvedJob& job, const std::optional<Cluster>& asked) {
                           .world = world,
                           .parallel = job.job.parallel,
                           .cluster = *cluster});
-    if (answer->best.empty()) fail(answer->why);
+    const bool theirs = asked || !job.job.cluster.device.empty();
+    if (answer->best.empty() && theirs) fail(answer->why);
+    if (answer->best.empty())
+      log_warning(answer->why, " (by this machine's figures; cluster.device, or --device, names the nodes')");
   }
   for (const std::string& line : submission_summary(job, answer ? &*answer : nullptr))
     log_info(line);

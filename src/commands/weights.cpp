@@ -97,6 +97,8 @@ int weights_command(int argc, char** argv) {
     }
     refuse_words(parsed.unmatched(), "weights");
     const std::string action = parsed.count("action") > 0 ? parsed["action"].as<std::string>() : "";
+    if (action == "convert")
+      fail("rushes weights convert is not there yet; models in the Diffusers layout run as they are");
     if (std::find(kActions.begin(), kActions.end(), action) == kActions.end())
       fail("rushes weights ", action.empty() ? "needs" : "'" + action + "': it takes", " one of ",
            join(kActions, ", "), did_you_mean(action, kActions));

@@ -33,7 +33,7 @@ std::string seal(const Tensors& tensors, const Texts& texts) {
   return hash_bytes(all);
 }
 
-class ItemCheckpoint : public CheckpointStore {
+class ItemCheckpoint : public ClipCheckpoint {
  public:
   ItemCheckpoint(fs::path path, fs::path beside, const Item& item, CheckpointRules rules,
                  const Claims& claims, const EventLog& events)
@@ -68,6 +68,7 @@ class ItemCheckpoint : public CheckpointStore {
         tensors.emplace(kHistory + name, plain(tensor));
       Texts texts = described();
       texts["steps_done"] = str(checkpoint.steps_done);
+      texts["legs"] = legs_with(checkpoint.steps_done).dump();
       texts["seal"] = seal(tensors, texts);
       std::error_code error;
       fs::create_directories(beside_.parent_path(), error);
@@ -82,14 +83,36 @@ class ItemCheckpoint : public CheckpointStore {
     }
   }
 
+  nlohmann::json legs() const override {
+    nlohmann::json earlier = nlohmann::json::array();
+    for (const nlohmann::json& leg : legs_) {
+      if (leg.at("run") != rules_.run) earlier.push_back(leg);
+    }
+    return earlier;
+  }
+
  private:
+  /// With this try's, where the steps are its own: what load() gave was of no use where it has fewer.
+  nlohmann::json legs_with(int64_t steps_done) const {
+    nlohmann::json legs = nlohmann::json::array();
+    for (const nlohmann::json& leg : legs_) {
+      if (leg.at("steps_done") < steps_done) legs.push_back(leg);
+    }
+    legs.push_back({{"run", rules_.run},
+                    {"layout", rules_.layout},
+                    {"instructions", at::get_cpu_capability()},
+                    {"steps_done", steps_done},
+                    {"seconds", since_begun_.seconds()}});
+    return legs;
+  }
+
   Texts described() const {
     return {{"id", item_.id},    {"request", item_.request_hash}, {"build", build_identity()},
             {"run", rules_.run}, {"layout", rules_.layout},       {"instructions", at::get_cpu_capability()}};
   }
 
   /// Nothing where it is of another request, build or --fresh run. Throws UserError where it is damaged.
-  std::optional<Checkpoint> read() const {
+  std::optional<Checkpoint> read() {
     const TensorStore file = TensorStore::open_file(path_);
     Texts texts = file.metadata();
     Texts wanted = described();
@@ -110,6 +133,7 @@ class ItemCheckpoint : public CheckpointStore {
     Checkpoint found;
     found.steps_done = std::stoll(texts.at("steps_done"));  // sealed: as save() wrote it
     found.latents = tensors.at(kLatents);
+    legs_ = nlohmann::json::parse(texts.at("legs"));
     for (const auto& [name, tensor] : tensors) {
       if (name != kLatents) found.history.emplace(name.substr(std::string(kHistory).size()), tensor);
     }
@@ -123,13 +147,14 @@ class ItemCheckpoint : public CheckpointStore {
   CheckpointRules rules_;
   const Claims& claims_;
   const EventLog& events_;
-  Timer since_last_;
+  nlohmann::json legs_ = nlohmann::json::array();
+  Timer since_begun_, since_last_;
   bool warned_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<CheckpointStore> Checkpoints::of(const Item& item) const {
+std::unique_ptr<ClipCheckpoint> Checkpoints::of(const Item& item) const {
   return std::make_unique<ItemCheckpoint>(folder_.checkpoint(item.id),
                                           work_.path(".checkpoint-" + item.id + ".safetensors"), item, rules_,
                                           claims_, events_);

@@ -20,6 +20,14 @@
 
 namespace rushes {
 
+/// One clip's checkpoint, for one try at it.
+class ClipCheckpoint : public CheckpointStore {
+ public:
+  /// What earlier runs made of the clip, where load() found that, one after the other: `run`, `layout`,
+  /// `instructions` (of the processor), `steps_done` (denoising steps behind it), `seconds` (of making it).
+  virtual nlohmann::json legs() const = 0;
+};
+
 struct CheckpointRules {
   std::string run;           // this run
   bool fresh = false;        // only what this run kept counts
@@ -36,7 +44,7 @@ class Checkpoints {
       : folder_(folder), work_(work), claims_(claims), events_(events), rules_(std::move(rules)) {}
 
   /// Of one item, for one try at it. Its save() tells what cannot be written in one warning.
-  std::unique_ptr<CheckpointStore> of(const Item& item) const;
+  std::unique_ptr<ClipCheckpoint> of(const Item& item) const;
 
  private:
   OutputFolder folder_;

@@ -88,11 +88,11 @@ void Claims::count_death(const std::string& id, const std::string& owner, std::s
   const auto status = read_owner_status(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
   // It also held clips that were finished and waiting to be written: those did not kill it.
   if (status && status->item != id && status->writing != id) return;
-  // Of an item in the making and one being written it is the former that is suspect.
-  const bool suspect = status && status->crash != 0 && (status->item == id || status->item.empty());
-  if (suspect && how.empty()) how = str("by SIG", sigabbrev_np(status->crash));
+  if (status && how.empty()) how = crash_of(*status, id);
   Deaths now = deaths(id);
-  ++now.count;
+  // Killed from outside, but with more steps done than the last time: the item stands in nobody's way.
+  const bool further = how.empty() && status && status->item == id && status->step > now.step;
+  now.count = (further ? now.crashes : now.count) + 1;
   if (!how.empty()) {
     ++now.crashes;
     now.how = how;
@@ -101,6 +101,20 @@ void Claims::count_death(const std::string& id, const std::string& owner, std::s
   now.stage = !status ? "" : status->item == id ? status->stage : "writing";
   now.step = status ? status->step : 0;
   write_deaths(id, now);
+}
+
+/// How the owner, or a rank that made the item with it, crashed; "" where none did.
+std::string Claims::crash_of(const OwnerStatus& owner, const std::string& id) const {
+  // Of an item in the making and one being written it is the former that is suspect.
+  const bool suspect = owner.item == id || owner.item.empty();
+  if (suspect && owner.crash != 0) return str("by SIG", sigabbrev_np(owner.crash));
+  if (owner.world == 1 || owner.item != id) return "";
+  for (const std::string& name : names_in(folder_.owners())) {
+    const auto other = read_owner_status(folder_.owners() / name);
+    if (other && other->crash != 0 && other->first == owner.first && other->helps == id)
+      return str("by SIG", sigabbrev_np(other->crash), " of rank ", other->rank);
+  }
+  return "";
 }
 
 void Claims::write_deaths(const std::string& id, const Deaths& deaths) const {
@@ -118,15 +132,10 @@ void Claims::note_memory(const std::string& id, const nlohmann::json& memory) co
   write_deaths(id, now);
 }
 
-void Claims::note_death(const std::string& id) const {
+void Claims::note_crash(const std::string& id, const std::string& owner, const std::string& how) const {
   const FolderLock lock(folder_);
-  count_death(id, token_, "with its device");
-}
-
-void Claims::note_hang(const std::string& id, const std::string& owner) const {
-  const FolderLock lock(folder_);
-  if (holder(id) != owner) return;  // another rank has seen it too
-  count_death(id, owner, "by a hang");
+  if (holder(id) != owner) return;
+  count_death(id, owner, how);
   ::unlink(path(id).c_str());
 }
 

@@ -54,10 +54,9 @@ class Claims {
   Deaths deaths(const std::string& id) const;
   /// Of every item that processes have died on: how many did.
   std::map<std::string, int64_t> all_deaths() const;
-  /// Counts a try of this process that cost it its device as a crash.
-  void note_death(const std::string& id) const;
-  /// Counts that `owner`, which lives, hung in the item as a crash, and frees its claim.
-  void note_hang(const std::string& id, const std::string& owner) const;
+  /// Counts a try of `owner`, who still lives, as a crash, and frees its claim; `how` ends a sentence ("by a
+  /// hang"). Nothing where it has no claim on the item: another rank has noted it.
+  void note_crash(const std::string& id, const std::string& owner, const std::string& how) const;
   /// Keeps beside the deaths what was tried of an item that ran out of memory, until they are forgotten.
   void note_memory(const std::string& id, const nlohmann::json& memory) const;
   void forget_deaths(const std::string& id) const;
@@ -70,6 +69,7 @@ class Claims {
  private:
   std::filesystem::path path(const std::string& id) const { return folder_.claims() / id; }
   void count_death(const std::string& id, const std::string& owner, std::string how) const;  // lock held
+  std::string crash_of(const OwnerStatus& owner, const std::string& id) const;
   void write_deaths(const std::string& id, const Deaths& deaths) const;
 
   OutputFolder folder_;

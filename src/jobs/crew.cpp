@@ -54,11 +54,14 @@ void OwnerObserver::on_step(int64_t step, int64_t steps, double seconds) {
 }
 
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
-            const StopToken& stop, const OnShortage& on_shortage) {
+            const StopToken& stop, const OnShortage& on_shortage, const OnFailure& on_failure) {
   while (const std::optional<CrewCall> call = crew.next()) {
     const Item& item = items.at(call->item);
-    // Not as its item: whoever counts deaths looks at the leader, whose claim it is.
-    owner.announce([&](OwnerStatus& status) { status.stage = "starting"; });
+    // Not as its item: the claim is the leader's.
+    owner.announce([&](OwnerStatus& status) {
+      status.helps = item.id;
+      status.stage = "starting";
+    });
     try {
       const c10::InferenceMode no_autograd;
       OwnerObserver observer(owner, crew.watch);
@@ -71,10 +74,14 @@ void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline
     } catch (const UserError& same) {
       log_debug("item ", item.id, ": ", same.what());  // the leader found the same
     } catch (const std::exception& error) {
-      if (const auto asked = memory_shortage(error)) on_shortage(item, call->memory, *asked);
+      const auto asked = memory_shortage(error);
+      asked ? on_shortage(item, call->memory, *asked) : on_failure(item);
       crew.give_up(item.id, message_of(error));
     }
-    owner.announce([](OwnerStatus& status) { status.stage.clear(); });
+    owner.announce([](OwnerStatus& status) {
+      status.helps.clear();
+      status.stage.clear();
+    });
   }
 }
 

@@ -134,21 +134,11 @@ std::optional<uint64_t> process_start(int64_t pid) {
 }
 
 nlohmann::json to_json(const OwnerStatus& s) {
-  return {{"token", s.token},
-          {"run", s.run},
-          {"job", s.job},
-          {"rank", s.rank},
-          {"world", s.world},
-          {"item", s.item},
-          {"writing", s.writing},
-          {"stage", s.stage},
-          {"step", s.step},
-          {"steps", s.steps},
-          {"s_step", s.seconds_per_step},
-          {"s_item", s.item_seconds},
-          {"beat", s.beat},
-          {"cpu", s.cpu_seconds},
-          {"first", s.first}};
+  return {
+      {"token", s.token},         {"run", s.run},   {"job", s.job},         {"rank", s.rank},
+      {"world", s.world},         {"item", s.item}, {"writing", s.writing}, {"helps", s.helps},
+      {"stage", s.stage},         {"step", s.step}, {"steps", s.steps},     {"s_step", s.seconds_per_step},
+      {"s_item", s.item_seconds}, {"beat", s.beat}, {"cpu", s.cpu_seconds}, {"first", s.first}};
 }
 
 std::optional<OwnerStatus> owner_status_from(const std::string& text) {
@@ -171,8 +161,9 @@ std::optional<OwnerStatus> owner_status_from(const std::string& text) {
     s.seconds_per_step = json.at("s_step").get<double>();
     s.item_seconds = json.at("s_item").get<double>();
     s.beat = json.at("beat").get<uint64_t>();
-    s.cpu_seconds = json.value("cpu", 0.0);  // an older version's file has neither
+    s.cpu_seconds = json.value("cpu", 0.0);  // an older version's file has none of these
     s.first = json.value("first", "");
+    s.helps = json.value("helps", "");
     return s;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // caught in the middle of a rewrite, or not ours
@@ -254,6 +245,7 @@ void Owner::write_locked() {
   if (text.size() >= kOwnerFileBytes) {  // ids are at most a file name long; this is for a hostile one
     shown.item.resize(std::min<size_t>(shown.item.size(), 100));
     shown.writing.resize(std::min<size_t>(shown.writing.size(), 100));
+    shown.helps.resize(std::min<size_t>(shown.helps.size(), 100));
     shown.stage.resize(std::min<size_t>(shown.stage.size(), 40));
     text = to_json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   }

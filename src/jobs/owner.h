@@ -45,6 +45,7 @@ struct OwnerStatus {
   int world = 1;
   std::string item;     // being made; "" between items
   std::string writing;  // being encoded and written
+  std::string helps;    // being made by the replica that this rank follows in
   std::string stage;
   int64_t step = 0;  // steps done, of `steps`
   int64_t steps = 0;

@@ -271,7 +271,10 @@ void Publisher::deliver(const Delivery& delivery) {
   record.more["finished"] = utc_now();
   record.more["warnings"] = delivery.clip.warnings;
   if (!delivery.memory.is_null()) record.more["memory"] = delivery.memory;
-  if (delivery.clip.continued_from > 0) record.more["continued_from_step"] = delivery.clip.continued_from;
+  if (delivery.clip.continued_from > 0) {
+    record.more["continued_from_step"] = delivery.clip.continued_from;
+    record.more["legs"] = delivery.legs;  // `seconds` and `times` are of the last one alone
+  }
   const std::optional<ItemRecord> kept = still_good(item);  // reads files: not under the lock
 
   const FolderLock lock(folder_);

@@ -30,11 +30,12 @@ struct RunFacts {
 /// A finished clip on its way to disk.
 struct Delivery {
   const Item* item = nullptr;
-  Clip clip;
-  int64_t attempts = 1;   // this one counted
-  double seconds = 0;     // of making it
-  std::string started;    // utc_now() then
-  nlohmann::json memory;  // what the clip went without: MemoryLadder::record()
+  Clip clip = {};
+  int64_t attempts = 1;        // this one counted
+  double seconds = 0;          // of making it
+  std::string started;         // utc_now() then
+  nlohmann::json memory = {};  // what the clip went without: MemoryLadder::record()
+  nlohmann::json legs = {};    // what earlier runs made of it: ClipCheckpoint::legs()
 };
 
 class Publisher {

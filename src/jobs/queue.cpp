@@ -90,7 +90,8 @@ std::optional<size_t> Queue::next() {
   if (!walking_) {
     walking_ = true;
     for (const auto& [id, count] : claims_.all_deaths()) {
-      if (const auto index = order_.find(id)) deadly_[*index] = true;
+      const auto index = order_.find(id);
+      if (index && count > 0) deadly_[*index] = true;
     }
   }
   if (others_ % kAskAgain == 0) place_ = std::max(place_, std::min(front_.read(), order_.size()));

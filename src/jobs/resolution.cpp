@@ -44,6 +44,7 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
   options.vae = job.precision.vae.value_or(Dtype::float32);
   options.text_encoder = job.precision.text_encoder.value_or(usual);
   const AttentionBackend fastest = fastest_attention(options.device, options.transformer);
+  options.encodes = job.kind == JobKind::preprocess;
   options.attention = job.attention == "reference" ? AttentionBackend::reference
                       : job.attention == "sdpa"    ? AttentionBackend::sdpa
                       : job.attention == "flash"   ? AttentionBackend::flash

@@ -318,8 +318,7 @@ bool JobRun::load_pipeline() {
     const std::string cache = env(EnvVar::cache);
     embeddings_ = std::make_unique<DiskEmbeddingStore>(
         cache.empty() ? folder_->embeddings() : fs::path(cache) / "embeddings", residence_->owner.token());
-    const bool encodes = job_.job.kind == JobKind::preprocess;
-    pipeline_ = encodes ? job_.blueprint->load_encoder(options) : job_.blueprint->load(options);
+    pipeline_ = options.encodes ? job_.blueprint->load_encoder(options) : job_.blueprint->load(options);
     log_debug("pipeline loaded in ", timer.seconds(), " s");
   });
   start_.code = world_.agree(code);
@@ -355,11 +354,17 @@ void JobRun::work() {
   const Crew crew{replica_, *watch_, world_};
   const bool follows = groups_ && groups_->seat.replica >= 0 && !groups_->leads();
   const auto ran_out = [&](const Item& item, MemoryRung memory, const std::string& asked) {
-    MemoryLadder(job_.job, item, claims, *events_).ran_out(memory, watch_->stage, asked);
+    guarded([&] { MemoryLadder(job_.job, item, claims, *events_).ran_out(memory, watch_->stage, asked); });
+  };
+  const auto failed = [&](const Item& item) {
+    guarded([&] {
+      const auto leader = claims.holder(item.id);
+      if (leader) claims.note_crash(item.id, *leader, str("by an error of rank ", world_.rank()));
+    });
   };
   const auto round = [&](Round kind) {
     if (!pipeline_) return;  // then no rank of the replica has one
-    if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_, ran_out);
+    if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_, ran_out, failed);
     if (!runner || !trouble_.empty()) return crew.dismiss();
     code = worse_exit_code(code, guarded([&] { trouble_ = runner->work(kind); }));
     if (!trouble_.empty()) log_error("cannot go on: ", trouble_);
@@ -529,10 +534,9 @@ int JobRun::exit_code(const Tally& now) {
     return known == kept_before_.end() || known->second != one.second;
   });
   const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before || further;
-  // One counter for all that share the folder; a job's own lives are counted by slurm/attend, which knows
-  // which of them were cut short from outside.
-  const bool cut_short = stop_.requested() && !env(EnvVar::attended).empty();
-  const int64_t without = progress ? 0 : restarts.value() + (cut_short ? 0 : 1);
+  // One counter for all that share the folder; slurm/attend counts each job's own lives.
+  const bool counted = env(EnvVar::attended).empty();
+  const int64_t without = progress ? 0 : restarts.value() + (counted ? 1 : 0);
   restarts.set(without);
   if (without < kMostInVain) return kExitStopped;
   log_error("nothing was made by the last ", without,

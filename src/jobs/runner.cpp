@@ -186,7 +186,7 @@ void Runner::make_item(size_t index, int64_t attempts) {
     status.seconds_per_step = status.item_seconds = 0;
   });
   parts_.events.add("item_started", {{"id", item.id}, {"attempt", attempts}});
-  Delivery delivery{&item, {}, attempts, 0, utc_now(), {}};
+  Delivery delivery{.item = &item, .attempts = attempts, .started = utc_now()};
   MemoryLadder ladder(parts_.job.job, item, parts_.claims, parts_.events);
   Try result;
   const Timer timer;
@@ -195,7 +195,9 @@ void Runner::make_item(size_t index, int64_t attempts) {
   delivery.seconds = timer.seconds();
   if (result.stopped) return end_stopped(item);
   if (result.alone && parts_.crew.many()) {
-    if (!result.asked) parts_.claims.note_death(item.id);
+    if (result.asked && parts_.job.job.vae_tiling == VaeTiling::automatic)
+      log_info("where all clips are as large, vae_tiling: on spares a restart for each");
+    if (!result.asked) parts_.claims.note_crash(item.id, parts_.owner.token(), "with its ranks");
     parts_.crew.give_up(item.id, result.error);
   }
   if (!ladder.rung()) {
@@ -203,8 +205,7 @@ void Runner::make_item(size_t index, int64_t attempts) {
     fail_item(item, ladder.verdict(), std::max(attempts, parts_.rules.retries + 1), ladder.record());
   } else if (!result.error.empty() && !device_works(parts_.job.options.device)) {
     // Counted like a death, so that an item that breaks devices is found out in the end.
-    parts_.claims.note_death(item.id);
-    parts_.claims.release(item.id);
+    parts_.claims.note_crash(item.id, parts_.owner.token(), "with its device");
     trouble_ = str("the device ", parts_.job.options.device.str(), " no longer works (", result.error, ")");
   } else if (!result.error.empty()) {
     fail_item(item, result.error, attempts, ladder.record());
@@ -227,7 +228,7 @@ bool Runner::climb(size_t index, MemoryLadder& ladder, Delivery& delivery, Try& 
   const auto rung = ladder.rung();
   if (!rung) return false;
   delivery.memory = ladder.record();
-  result = try_clip(index, *rung, delivery.clip);
+  result = try_clip(index, *rung, delivery);
   if (!result.asked) return false;
   parts_.writer.drain();  // clips that wait to be written take memory too
   forget_kept_memory();
@@ -235,7 +236,7 @@ bool Runner::climb(size_t index, MemoryLadder& ladder, Delivery& delivery, Try& 
   return !parts_.crew.many();
 }
 
-Runner::Try Runner::try_clip(size_t index, MemoryRung memory, Clip& clip) {
+Runner::Try Runner::try_clip(size_t index, MemoryRung memory, Delivery& delivery) {
   const Item& item = parts_.job.items[index];
   try {
     const c10::InferenceMode no_autograd;
@@ -243,14 +244,15 @@ Runner::Try Runner::try_clip(size_t index, MemoryRung memory, Clip& clip) {
     observer.on_stage("starting");
     const auto checkpoints = parts_.checkpoints != nullptr ? parts_.checkpoints->of(item) : nullptr;
     parts_.crew.call(index, memory);
-    clip = parts_.pipeline.run({item.prompt, item.sampling, pixels_of(item)},
-                               {.stop = parts_.stop,
-                                .embeddings = parts_.embeddings,
-                                .observer = &observer,
-                                .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
-                                .checkpoints = checkpoints.get(),
-                                .memory = memory});
-    check_picture(parts_.job.job, clip.frames);
+    delivery.clip = parts_.pipeline.run({item.prompt, item.sampling, pixels_of(item)},
+                                        {.stop = parts_.stop,
+                                         .embeddings = parts_.embeddings,
+                                         .observer = &observer,
+                                         .replica = parts_.crew.many() ? &parts_.crew.replica : nullptr,
+                                         .checkpoints = checkpoints.get(),
+                                         .memory = memory});
+    check_picture(parts_.job.job, delivery.clip.frames);
+    if (checkpoints != nullptr) delivery.legs = checkpoints->legs();
     return {};
   } catch (const StoppedEarly&) {
     return {.stopped = true};

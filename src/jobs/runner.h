@@ -74,7 +74,7 @@ class Runner {
     std::optional<std::string> asked = {};  // memory ran out; how much it asked for, or ""
   };
   void make_item(size_t index, int64_t attempts);
-  Try try_clip(size_t index, MemoryRung memory, Clip& clip);
+  Try try_clip(size_t index, MemoryRung memory, Delivery& delivery);
   bool climb(size_t index, MemoryLadder& ladder, Delivery& delivery, Try& result);
   void end_stopped(const Item& item);
   void fail_item(const Item& item, const std::string& error, int64_t attempts,

@@ -77,9 +77,16 @@ constexpr std::pair<const char*, const char*> kStronger[] = {
     {"time", "TIMELIMIT"},
 };
 
-/// sbatch without the variables that a line of the script speaks of.
+/// sbatch without the variables that a line of the script speaks of; inside a job without that job's own,
+/// which the new one would inherit (SLURM_ARRAY_TASK_ID, SLURM_MEM_PER_CPU, ...).
 std::vector<std::string> sbatch_words(const std::string& script) {
   std::vector<std::string> words = {"env"};
+  if (!environment_names("SLURM_JOB_ID=").empty()) {
+    for (const std::string& name : environment_names("SLURM_")) {
+      const bool a_users = name == "SLURM_CONF" || name == "SLURM_CLUSTERS" || name == "SLURM_TIME_FORMAT";
+      if (!a_users) words.insert(words.end(), {"-u", name});
+    }
+  }
   for (const auto& [option, variable] : kStronger) {
     const std::string line = str("\n#SBATCH --", option);
     const size_t at = script.find(line);
@@ -171,7 +178,7 @@ std::vector<SlurmPartition> slurm_partitions() {
         "no Slurm here: sbatch is not in PATH. --print shows the script; tools/run runs the job on this "
         "machine; ",
         "slurm/testbed starts a small Slurm to try things with");
-  const Ended asked = run_program({"sinfo", "-a", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"});
+  const Ended asked = run_program({"sinfo", "-a", "-e", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"});
   if (asked.code != 0)
     fail("Slurm does not answer: sinfo ended with ", asked.code, ": ", one_line(asked.err),
          " (is SLURM_CONF set, does slurmctld run?)");

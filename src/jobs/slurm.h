@@ -23,7 +23,7 @@ struct SlurmPartition {
   int64_t gpus = 0;    // of the node that has most
 };
 
-/// Lines of `sinfo -h -o %P|%a|%l|%D|%c|%m|%G`, one a kind of node; several of a partition become one.
+/// Lines of `sinfo -e -h -o %P|%a|%l|%D|%c|%m|%G`, one a kind of node; several of a partition become one.
 std::vector<SlurmPartition> read_partitions(const std::string& text);
 /// Asks Slurm. Throws UserError where there is none or it does not answer, with what to do.
 std::vector<SlurmPartition> slurm_partitions();
@@ -40,7 +40,8 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
                       const std::function<std::string(const std::string&)>& where, Problems& problems);
 
 /// Gives the script to sbatch; the batch job's id. What a line of the script asks for counts, also where a
-/// variable of the environment (SBATCH_PARTITION, ...) says otherwise. Throws UserError with sbatch's words.
+/// variable of the environment (SBATCH_PARTITION, ...) says otherwise; nothing is inherited of a job that
+/// this runs in. Throws UserError with sbatch's words.
 std::string submit_script(const std::filesystem::path& script);
 
 }  // namespace rushes

@@ -82,8 +82,10 @@ std::string environment_lines(const Job& job, const SubmissionRequest& request) 
                "  # of the warning's ", cluster.warning_seconds, " seconds\n");
   lines += str("export RUSHES_WARNING=", cluster.warning_seconds, "\n");
   if (!cluster.requeue) lines += "export RUSHES_REQUEUE=off\n";
-  // srun does not take it from the job's own options since Slurm 22.05.
-  if (cluster.cpus_per_rank > 0) lines += str("export SRUN_CPUS_PER_TASK=", cluster.cpus_per_rank, "\n");
+  // srun does not take it from the job's own options since Slurm 22.05. mpirun's own srun, one task a node,
+  // would take it for all that a node gives.
+  if (cluster.cpus_per_rank > 0 && cluster.launcher != "mpirun")
+    lines += str("export SRUN_CPUS_PER_TASK=", cluster.cpus_per_rank, "\n");
   lines.pop_back();
   return lines;
 }
@@ -233,7 +235,9 @@ std::vector<std::string> submission_summary(const ResolvedJob& resolved, const P
     return lines;
   }
   const Candidate& best = plan->best[0];
-  const double seconds = best.job_seconds / static_cast<double>(cluster.array);
+  // Without PMI each rank is a world of its own, and the plan is of one.
+  const int64_t worlds = cluster.array * (cluster.launcher == "srun:none" ? ranks : 1);
+  const double seconds = best.job_seconds / static_cast<double>(worlds);
   lines.push_back(str("layout ", best.plan.text(), "; predicted: a clip in ", short_time(best.clip_seconds),
                       ", all in ", short_time(seconds), limit ? "; " : "", limited));
   if (limit && seconds > static_cast<double>(*limit)) {

@@ -146,7 +146,7 @@ void Watchdog::look_after_neighbour() {
                                    {"step", status->step}});
   try {
     // One that is silent was stopped from outside: its item is not to blame.
-    if (!silent && !status->item.empty()) parts_.claims.note_hang(status->item, status->token);
+    if (!silent && !status->item.empty()) parts_.claims.note_crash(status->item, status->token, "by a hang");
   } catch (const std::exception& error) {
     log_warning(error.what());
   }

@@ -41,6 +41,7 @@ struct PipelineOptions {
   AttentionBackend attention = AttentionBackend::automatic;
   NodeMemory* node_memory = nullptr;  // shared by ranks of the node that load the same; or nothing
   const Groups* groups = nullptr;     // the ranks that make each clip together; nullptr: this one alone
+  bool encodes = false;               // load_encoder() is what will run: costs are of that
 };
 
 /// Text embeddings kept between items, runs and ranks; implemented above (on disk). Keys are file-name safe.

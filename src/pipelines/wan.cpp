@@ -275,6 +275,18 @@ ItemCost WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
   const Cost encode = umt5_cost(model_.component_config("text_encoder"), sampling.max_sequence_length);
   const auto bytes = [](Dtype dtype) { return dtype == Dtype::float32 ? 4.0 : 2.0; };
   ItemCost cost;
+  if (options.encodes) {
+    const Cost video = wan_vae_encode_cost(model_.component_config("vae"), sampling.num_frames,
+                                           sampling.height, sampling.width);
+    cost.stage_flops = {{"text encoding", encode.flops}, {"encoding", video.flops}};
+    cost.flops = encode.flops + video.flops;
+    cost.weight_bytes =
+        (video.weight_bytes * bytes(options.vae) + encode.weight_bytes * bytes(options.text_encoder)) / 4;
+    cost.activation_bytes = std::max(video.activation_bytes * bytes(options.vae),
+                                     encode.activation_bytes * bytes(options.text_encoder)) /
+                            4;
+    return cost;
+  }
   cost.stage_flops = {{"text encoding", encode.flops},
                       {"denoising", step.flops * static_cast<double>(forwards)},
                       {"decoding", decode.flops}};
@@ -298,6 +310,10 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
   Load text;
   text.add(umt5_load(text_config_, sampling.max_sequence_length, split, bytes(options.text_encoder)),
            guided ? 2 : 1);
+  const WanVideo video{sampling.num_frames, sampling.height, sampling.width, bytes(options.vae)};
+  if (options.encodes)
+    return {{"text encoding", options.text_encoder, text, /*beside_next=*/false},
+            {"encoding", options.vae, wan_vae_encode_load(vae_config_, video), /*beside_next=*/false}};
   const WanClip clip{.frames = latent[2],
                      .height = latent[3],
                      .width = latent[4],
@@ -313,7 +329,6 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
       static_cast<double>(broadcast_bytes(embedding, split.replica()) * (guided ? 2 : 1));
   steps.to(Group::replica).exchanges +=
       static_cast<double>(broadcast_depth(split.replica()) * (guided ? 2 : 1));
-  const WanVideo video{sampling.num_frames, sampling.height, sampling.width, bytes(options.vae)};
   const Load decode = wan_vae_decode_load(vae_config_, video, split);
   return {{"text encoding", options.text_encoder, text, /*beside_next=*/false},
           {"denoising", options.transformer, steps, /*beside_next=*/false},

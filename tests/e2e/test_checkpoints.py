@@ -65,6 +65,11 @@ def case_stopped_and_continued(folder, model):
     record = records(out)["clip"]
     print(f"  went on behind step {record['continued_from_step']} of {STEPS}")
     expect(record["continued_from_step"] > 0, record)
+    legs = record["legs"]
+    runs = [row["run"] for row in events(out, "run_started")]
+    expect([leg["run"] for leg in legs] == runs[:2] and runs[2] == record["run"], f"{runs}: {legs}")
+    steps = [leg["steps_done"] for leg in legs]
+    expect(0 < steps[0] < steps[1] == record["continued_from_step"] and all(leg["seconds"] > 0 for leg in legs), f"{legs}")
     expect(digests(out) == digests(folder / "whole"), "other bytes than an unbroken run's")
     expect(not checkpoints(out), "a checkpoint stays behind")
     assert_clean(out, ["clip"])
@@ -114,7 +119,10 @@ def case_on_another_layout(folder, model):
         stopped(job, out, ranks=first_ranks)
         job = write_job(folder, model, rows=ONE, name=name, output=name, **SLOW, parallel=then)
         run(job, ranks=then_ranks)
-        expect(records(out)["clip"]["continued_from_step"] > 0, records(out)["clip"])
+        record = records(out)["clip"]
+        expect(record["continued_from_step"] > 0, record)
+        began = events(out, "run_started")[0]["layout"]
+        expect([leg["layout"] for leg in record["legs"]] == [began] and record["layout"] != began, record)
         off = np.abs(clip_of(out) - wanted)
         print(f"  {first} then {then}: within {off.max():.1e}")
         expect((off <= 1e-4 + 1e-4 * np.abs(wanted)).all(), f"{first} then {then}: {off.max()}")

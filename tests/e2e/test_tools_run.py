@@ -150,10 +150,16 @@ def case_what_cannot_be_started_is_no_lost_rank(folder, _):
         expect(words in started.text() and "was lost" not in started.text(), started.text())
 
 
+def case_rules_of_a_simulation_get_through(folder, _):
+    started = start(shapes_job(folder, "job"), "--simulate", "2", "--with", "deaths=0", log=folder / "log.txt")
+    expect(started.wait(120) == 0 and "deaths" in started.text(), started.text())
+
+
 def case_wrong_calls_end_with_2(folder, _):
     job = shapes_job(folder, "job")
     wrong = {"no job": [], "no ranks": [job, "-n", "0"], "words for ranks": [job, "-n", "two"], "no number": [job, "-n"],
-             "no such file": [folder / "none.yaml"], "an unknown option": [job, "--frsh"]}
+             "no such file": [folder / "none.yaml"], "an unknown option": [job, "--frsh"],
+             "an unknown launcher": [job, "--with", "mpiexec"]}
     for number, (name, arguments) in enumerate(wrong.items()):
         started = start(*arguments, log=folder / f"log-{number}.txt")
         code = started.wait(120)

@@ -79,6 +79,8 @@ struct WanVideo {
 /// Decoding on the first of `split.vae` ranks, which have runs of rows and send each other one row at every
 /// convolution of 3 x 3.
 Load wan_vae_decode_load(const WanVaeConfig& config, const WanVideo& video, const Split& split);
+/// Encoding on one rank.
+Load wan_vae_encode_load(const WanVaeConfig& config, const WanVideo& video);
 
 /// Frames of the encoder's input that go through it together after the first one.
 inline constexpr int64_t kWanVaeGroup = 4;

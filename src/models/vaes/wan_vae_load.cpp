@@ -236,4 +236,14 @@ Load wan_vae_decode_load(const WanVaeConfig& c, const WanVideo& video, const Spl
   return load;
 }
 
+Load wan_vae_encode_load(const WanVaeConfig& c, const WanVideo& video) {
+  const Counter encode = count_encode(c, video);
+  Load load = encode.work();
+  load.weight_bytes = real(video.element) * (encode.parameters() + count_decode(c, video, 1).parameters());
+  // Beside the fullest moment the pixels, as bytes and as what goes in.
+  const double numbers = real(video.frames * video.height * video.width * c.video_channels());
+  load.activation_bytes = encode.peak() + encode.past() + numbers * (real(video.element) + 1);
+  return load;
+}
+
 }  // namespace rushes

@@ -149,6 +149,9 @@ TEST_CASE("job file: sections of other jobs are mappings and left alone") {
   read_job(from_json({{"preprocess", "x"}}, 2), job, reading);
   REQUIRE(problems.list().size() == 1);
   CHECK(problems.list()[0] == "f.yaml:2: preprocess: must be a mapping (key: value); found the text 'x'");
+  read_job(from_json({{"preprocess", {{"anything", 1}}}}, 2), job, reading);
+  REQUIRE(problems.list().size() == 2);
+  CHECK(problems.list()[1] == "f.yaml:2: preprocess.anything: unknown key; preprocess has none");
 }
 
 TEST_CASE("tables: keys differ, every row has a meaning, what is printed can be read") {

@@ -33,14 +33,17 @@ void wait_for(const std::function<bool()>& ready) {
 }
 
 /// A process that claims `id`, says that it runs it, and lives on.
-int claim_and_hang(const OutputFolder& folder, const std::string& id, const std::string& running) {
+int claim_and_hang(const OutputFolder& folder, const std::string& id, const std::string& running,
+                   int64_t step = 3) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   Party party(folder);
   if (!party.claims.take(id)) return 1;
   party.owner.announce([&](OwnerStatus& status) {
     status.item = running;
     status.stage = "denoising";
-    status.step = 3;
+    status.step = step;
+    status.world = 2;
+    status.first = status.token;
   });
   pause();
   return 0;
@@ -127,6 +130,70 @@ TEST_CASE("a clip that only waited to be written does not count its process's de
   owner.kill();
   CHECK(party.claims.free_if_dead("a"));
   CHECK(party.claims.deaths("a").count == 0);
+}
+
+TEST_CASE("killed again and again, but further each time: the deaths do not add up") {
+  const TemporaryFolder temporary;
+  const OutputFolder folder = OutputFolder::create(temporary.path());
+  Party party(folder);
+  const auto count_after = [&](int64_t step) {
+    Child owner([&] { return claim_and_hang(folder, "a", "a", step); });
+    wait_for([&] { return party.claims.holder("a").has_value(); });
+    wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+    owner.kill();
+    CHECK(party.claims.free_if_dead("a"));
+    return party.claims.deaths("a").count;
+  };
+  for (const int64_t step : {3, 4, 9})
+    CHECK(count_after(step) == 1);
+  CHECK(count_after(9) == 2);
+  CHECK(count_after(5) == 3);
+  CHECK(party.claims.deaths("a").crashes == 0);
+}
+
+TEST_CASE("a rank that crashes while it helps with a clip counts as the clip's crash") {
+  const TemporaryFolder temporary;
+  const OutputFolder folder = OutputFolder::create(temporary.path());
+  Party party(folder);
+  for (const bool same_clip : {true, false}) {
+    CAPTURE(same_clip);
+    Child leader([&] { return claim_and_hang(folder, "a", "a"); });
+    wait_for([&] { return party.claims.holder("a").has_value(); });
+    wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+    const std::string token = *party.claims.holder("a"), helped = same_clip ? "a" : "b";
+    Child follower([&] {
+      Party other(folder);
+      mark_crashes(other.owner.path());
+      other.owner.announce([&](OwnerStatus& status) {
+        status.rank = 1;
+        status.world = 2;
+        status.first = token;
+        status.helps = helped;
+      });
+      raise(SIGSEGV);
+      return 0;
+    });
+    follower.wait();
+    leader.kill();
+    CHECK(party.claims.free_if_dead("a"));
+    CHECK(party.claims.deaths("a").crashes == 1);
+    if (same_clip) CHECK(party.claims.deaths("a").how == "by SIGSEGV of rank 1");
+    party.claims.sweep();
+  }
+}
+
+TEST_CASE("a crash is noted once, whoever tells of it, and frees the claim") {
+  const TemporaryFolder temporary;
+  const OutputFolder folder = OutputFolder::create(temporary.path());
+  Party party(folder);
+  REQUIRE(party.claims.take("a"));
+  const std::string id = "a";
+  party.owner.announce([&](OwnerStatus& status) { status.item = id; });
+  party.claims.note_crash("a", party.owner.token(), "by an error of rank 2");
+  party.claims.note_crash("a", party.owner.token(), "with its ranks");
+  CHECK(party.claims.deaths("a").crashes == 1);
+  CHECK(party.claims.deaths("a").how == "by an error of rank 2");
+  CHECK(!party.claims.holder("a"));
 }
 
 TEST_CASE("of three takers of a dead owner's claim exactly one wins, 200 times") {

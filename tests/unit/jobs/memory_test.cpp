@@ -159,7 +159,7 @@ TEST_CASE("notes of a rank's death keep what was tried, and broken notes count f
       .ran_out(kWhole, "decoding", "");  // another rank
   CHECK(rank.claims.take("large"));
   rank.owner.announce([](OwnerStatus& status) { status.item = "large"; });
-  rank.claims.note_death("large");
+  rank.claims.note_crash("large", rank.owner.token(), "with its device");
   const MemoryLadder ladder(job.job, job.items[0], rank.claims, rank.events);
   CHECK((ladder.rung() == kTiles));
   CHECK(ladder.record().at("tried").size() == 1);

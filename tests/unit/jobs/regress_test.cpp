@@ -112,9 +112,9 @@ TEST_CASE("regress: blessings say who, and what was dropped") {
   const auto lines = lines_of(references / "a--b" / "cpu-float32-flash" / "blessings.jsonl");
   REQUIRE(lines.size() == 4);
   for (const nlohmann::json& line : lines) {
-    CHECK(line.at("user") != "");
-    CHECK(line.at("host") != "");
-    CHECK(line.at("time") != "");
+    CHECK(!line.at("user").get<std::string>().empty());
+    CHECK(!line.at("host").get<std::string>().empty());
+    CHECK(!line.at("time").get<std::string>().empty());
   }
   CHECK(lines[2].at("id") == "a");
   CHECK(lines[2].at("before").contains("worst_ssim"));

@@ -77,11 +77,10 @@ TEST_CASE("what a partition cannot give is told with what it has") {
   CHECK(problems_of(wanted, kSinfo).empty());
   wanted.nodes = 11;
   wanted.time = "2-00:00:00";
-  CHECK(
-      problems_of(wanted, kSinfo) ==
-      std::vector<std::string>{
-          "at nodes: cluster.nodes: 11 asked for, but partition cpu has at most 10 nodes",
-          "at time: cluster.time: 172800 asked for, but partition cpu has at most 86400 seconds for a job"});
+  const std::vector<std::string> both = {
+      "at nodes: cluster.nodes: 11 asked for, but partition cpu has at most 10 nodes",
+      "at time: cluster.time: 172800 asked for, but partition cpu has at most 86400 seconds for a job"};
+  CHECK(problems_of(wanted, kSinfo) == both);
   wanted = {};
   wanted.gpus_per_node = 1;
   CHECK(problems_of(wanted, kSinfo) ==

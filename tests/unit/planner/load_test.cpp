@@ -104,6 +104,18 @@ TEST_CASE("load: a VAE's ranks share rows, and send a row to each neighbour") {
   CHECK(two.weight_bytes == one.weight_bytes);
 }
 
+TEST_CASE("load: a VAE's encoder does what its formula says") {
+  const WanVaeConfig config = parse_wan_vae(nlohmann::json::object(), "vae");
+  const WanVideo video{.frames = 17, .height = 480, .width = 832, .element = 4};
+  const Load encode = wan_vae_encode_load(config, video);
+  const Cost cost = wan_vae_encode_cost(nlohmann::json::object(), 17, 480, 832);
+  // Its last, narrow convolutions count as wider ones.
+  CHECK(encode.conv_flops + encode.matmul_flops + encode.attention_flops == Approx(cost.flops).epsilon(0.03));
+  CHECK(encode.weight_bytes == wan_vae_decode_load(config, video, {}).weight_bytes);
+  CHECK(encode.weight_bytes == cost.weight_bytes);
+  CHECK(encode.activation_bytes > 4.0 * 17 * 480 * 832 * 96 / 5);  // a chunk of the widest level
+}
+
 TEST_CASE("load: an encoder's sums travel twice a layer and once for the vocabulary") {
   T5Config config;
   config.vocab_size = 100;
