@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/process.h"
 #include "commands/commands.h"
 #include "commands/status_command.h"
 #include "dist/world.h"
@@ -36,17 +38,18 @@ void watch(StatusReader& reader, const std::string& root) {
   }
 }
 
-/// True once a run has begun; before that a submitted job may wait in Slurm's queue.
+/// True once a run is there; before that a submitted job may wait in Slurm's queue.
 bool has_begun(const std::string& root, bool watching) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const fs::path folder = root;
-  const auto queued = [&] {
-    return fs::exists(folder / "slurm" / "job.sbatch", error) && !fs::exists(folder / ".rushes", error);
-  };
-  if (!queued()) return true;
-  std::cout << root << ": submitted, no run has begun yet; squeue shows the queue" << std::endl;
-  while (watching && queued())
+  const fs::path folder = root, submitted = folder / "slurm" / "submitted",
+                 owners = folder / ".rushes/owners";
+  if (!fs::exists(submitted, error) || fs::exists(folder / ".rushes", error)) return true;
+  const std::string id = one_line(read_file(submitted, 100));
+  std::cout << root << ": submitted as batch job " << id << "; no run has begun yet (squeue -j " << id
+            << " shows whether it waits)" << std::endl;
+  const auto nobody = [&] { return fs::directory_iterator(owners, error) == fs::directory_iterator(); };
+  while (watching && std::cout && nobody())
     std::this_thread::sleep_for(std::chrono::seconds(1));
   return watching;
 }

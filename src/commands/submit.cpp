@@ -3,6 +3,7 @@
 #include <iostream>
 #include <optional>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "commands/commands.h"
@@ -104,7 +105,9 @@ int submit(const cxxopts::ParseResult& parsed) {
   };
   check_submission(job.job.cluster, slurm_partitions(), where, problems);
   problems.throw_if_any();
-  const std::string id = submit_script(write_script(job, script));
+  const fs::path path = write_script(job, script);
+  const std::string id = submit_script(path);
+  write_file_atomic(path.parent_path() / "submitted", id, "submit");  // for `rushes status`
   std::cout << (parsed.count("parsable") > 0 ? "" : "Submitted batch job ") << id << "\n";
   if (parsed.count("parsable") == 0)
     log_info("build/rushes status ", shell_word(job.job.output), " --watch shows how far it is");

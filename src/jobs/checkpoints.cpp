@@ -86,7 +86,7 @@ class ItemCheckpoint : public ClipCheckpoint {
   nlohmann::json legs() const override {
     nlohmann::json earlier = nlohmann::json::array();
     for (const nlohmann::json& leg : legs_) {
-      if (leg.at("run") != rules_.run) earlier.push_back(leg);
+      if (leg.at("owner") != claims_.token()) earlier.push_back(leg);
     }
     return earlier;
   }
@@ -99,6 +99,7 @@ class ItemCheckpoint : public ClipCheckpoint {
       if (leg.at("steps_done") < steps_done) legs.push_back(leg);
     }
     legs.push_back({{"run", rules_.run},
+                    {"owner", claims_.token()},
                     {"layout", rules_.layout},
                     {"instructions", at::get_cpu_capability()},
                     {"steps_done", steps_done},

@@ -23,8 +23,9 @@ namespace rushes {
 /// One clip's checkpoint, for one try at it.
 class ClipCheckpoint : public CheckpointStore {
  public:
-  /// What earlier runs made of the clip, where load() found that, one after the other: `run`, `layout`,
-  /// `instructions` (of the processor), `steps_done` (denoising steps behind it), `seconds` (of making it).
+  /// What earlier processes made of the clip, where load() found that, one after the other: `run`, `owner`,
+  /// `layout`, `instructions` (of the processor), `steps_done` (denoising steps behind it), `seconds` (of
+  /// making it).
   virtual nlohmann::json legs() const = 0;
 };
 

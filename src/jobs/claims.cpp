@@ -99,7 +99,7 @@ void Claims::count_death(const std::string& id, const std::string& owner, std::s
   }
   now.last_owner = owner;
   now.stage = !status ? "" : status->item == id ? status->stage : "writing";
-  now.step = status ? status->step : 0;
+  if (!status || status->item == id) now.step = status ? status->step : 0;
   write_deaths(id, now);
 }
 
@@ -174,6 +174,13 @@ std::vector<std::string> Claims::all() const {
   return names_in(folder_.claims());
 }
 
+/// A rank that crashed while it helped with a clip, whose leader, on another host, is not yet known to be
+/// dead.
+bool Claims::is_evidence(const std::string& token) const {
+  const auto status = read_owner_status(folder_.owners() / (token + ".json"));
+  return status && status->crash != 0 && !status->helps.empty() && holder(status->helps);
+}
+
 int64_t Claims::sweep() {
   for (const std::string& id : all())
     free_if_dead(id);
@@ -185,6 +192,7 @@ int64_t Claims::sweep() {
   int64_t dead = 0;
   for (const std::string& token : tokens) {
     if (token == token_ || !watch_.is_dead(token)) continue;
+    if (is_evidence(token)) continue;
     ++dead;
     std::error_code ignored;
     fs::remove_all(folder_.work() / token, ignored);

@@ -20,7 +20,7 @@ namespace rushes {
 /// What is known of processes that died while they ran an item. Who is killed from outside (kill -9, a time
 /// limit, a lost node, a full memory) says nothing of the item; a crash does.
 struct Deaths {
-  int64_t count = 0;    // all of them
+  int64_t count = 0;    // crashes, and kills since it last got further
   int64_t crashes = 0;  // those that the item may be to blame for
   std::string how;      // the last crash: "by SIGSEGV", "with its device"
   std::string last_owner;
@@ -39,6 +39,8 @@ class Claims {
   bool take(const std::string& id);
   /// The owner's token, or nothing.
   std::optional<std::string> holder(const std::string& id) const;
+  /// This process's.
+  const std::string& token() const { return token_; }
   bool is_mine(const std::string& id) const { return holder(id) == token_; }
   /// Frees the claim if its owner is dead, and counts the death if the owner was running or writing this very
   /// item. True if the item has no owner now.
@@ -52,7 +54,7 @@ class Claims {
   void release_all();
 
   Deaths deaths(const std::string& id) const;
-  /// Of every item that processes have died on: how many did.
+  /// Of every item that processes have died on: Deaths::count.
   std::map<std::string, int64_t> all_deaths() const;
   /// Counts a try of `owner`, who still lives, as a crash, and frees its claim; `how` ends a sentence ("by a
   /// hang"). Nothing where it has no claim on the item: another rank has noted it.
@@ -70,6 +72,7 @@ class Claims {
   std::filesystem::path path(const std::string& id) const { return folder_.claims() / id; }
   void count_death(const std::string& id, const std::string& owner, std::string how) const;  // lock held
   std::string crash_of(const OwnerStatus& owner, const std::string& id) const;
+  bool is_evidence(const std::string& token) const;
   void write_deaths(const std::string& id, const Deaths& deaths) const;
 
   OutputFolder folder_;

@@ -75,7 +75,8 @@ void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline
       log_debug("item ", item.id, ": ", same.what());  // the leader found the same
     } catch (const std::exception& error) {
       const auto asked = memory_shortage(error);
-      asked ? on_shortage(item, call->memory, *asked) : on_failure(item);
+      const bool waited = dynamic_cast<const CommTimeout*>(&error) != nullptr;
+      asked ? on_shortage(item, call->memory, *asked) : on_failure(item, waited);
       crew.give_up(item.id, message_of(error));
     }
     owner.announce([](OwnerStatus& status) {

@@ -54,8 +54,8 @@ class OwnerObserver : public StepObserver {
 /// Told of a try on this rank that ran out of memory, and of what was asked for ("2.5 GiB", or "").
 using OnShortage = std::function<void(const Item& item, MemoryRung memory, const std::string& asked)>;
 
-/// Told of a try that failed on this rank alone, which ends the world.
-using OnFailure = std::function<void(const Item& item)>;
+/// Told of a try that failed on this rank alone, which ends the world. `waited`: in vain, for another rank.
+using OnFailure = std::function<void(const Item& item, bool waited)>;
 
 /// A round of a rank that follows.
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,

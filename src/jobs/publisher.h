@@ -35,7 +35,7 @@ struct Delivery {
   double seconds = 0;          // of making it
   std::string started;         // utc_now() then
   nlohmann::json memory = {};  // what the clip went without: MemoryLadder::record()
-  nlohmann::json legs = {};    // what earlier runs made of it: ClipCheckpoint::legs()
+  nlohmann::json legs = {};    // what earlier processes made of it: ClipCheckpoint::legs()
 };
 
 class Publisher {

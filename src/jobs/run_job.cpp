@@ -7,6 +7,7 @@
 #include <cstring>
 #include <iostream>
 #include <set>
+#include <thread>
 
 #include "base/env.h"
 #include "base/file.h"
@@ -61,6 +62,7 @@ class JobRun {
   void form_groups();
   bool load_pipeline();
   void work();
+  void blame(const Item& item, bool waited, const Claims& claims) const;
   void end_unbegun();
   int finish();
 
@@ -356,12 +358,7 @@ void JobRun::work() {
   const auto ran_out = [&](const Item& item, MemoryRung memory, const std::string& asked) {
     guarded([&] { MemoryLadder(job_.job, item, claims, *events_).ran_out(memory, watch_->stage, asked); });
   };
-  const auto failed = [&](const Item& item) {
-    guarded([&] {
-      const auto leader = claims.holder(item.id);
-      if (leader) claims.note_crash(item.id, *leader, str("by an error of rank ", world_.rank()));
-    });
-  };
+  const auto failed = [&](const Item& item, bool waited) { guarded([&] { blame(item, waited, claims); }); };
   const auto round = [&](Round kind) {
     if (!pipeline_) return;  // then no rank of the replica has one
     if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_, ran_out, failed);
@@ -401,6 +398,23 @@ void JobRun::work() {
     code = worse_exit_code(code, guarded([&] { publisher.join_shards(/*all=*/true); }));
   code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
+}
+
+/// A try failed on this rank, which follows: it counts as the clip's crash. Not where this rank waited for
+/// one that was stopped from outside, as the leader's silence shows.
+void JobRun::blame(const Item& item, bool waited, const Claims& claims) const {
+  const auto leader = claims.holder(item.id);
+  if (!leader) return;
+  const fs::path file = folder_->owners() / (fs::path(*leader).filename().string() + ".json");
+  const auto beat = [&] {
+    const auto status = read_owner_status(file);
+    return status ? status->beat : 0;
+  };
+  const uint64_t before = beat();
+  if (waited) std::this_thread::sleep_for(std::chrono::seconds(5));  // two beats of an owner
+  if (waited && beat() == before) return;
+  claims.note_crash(item.id, *leader,
+                    waited ? "by ranks that did not answer" : str("by an error of rank ", world_.rank()));
 }
 
 Tally JobRun::tally() const {
@@ -538,7 +552,7 @@ int JobRun::exit_code(const Tally& now) {
   const bool counted = env(EnvVar::attended).empty();
   const int64_t without = progress ? 0 : restarts.value() + (counted ? 1 : 0);
   restarts.set(without);
-  if (without < kMostInVain) return kExitStopped;
+  if (!counted || without < kMostInVain) return kExitStopped;
   log_error("nothing was made by the last ", without,
             " starts of this job (this one stopped: ", why_stopped(),
             "); more starts like these would make nothing either");

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 
+#include "base/env.h"
 #include "base/file.h"
 #include "base/nearest.h"
 #include "base/process.h"
@@ -56,44 +57,52 @@ int64_t gpus_of(const std::string& gres) {
   return gpus;
 }
 
-/// Variables that sbatch lets win over a script's own lines.
+/// Variables (SBATCH_...) that sbatch lets win over a script's own lines, by the options of those lines.
 constexpr std::pair<const char*, const char*> kStronger[] = {
-    {"account", "ACCOUNT"},
-    {"array", "ARRAY_INX"},
-    {"constraint", "CONSTRAINT"},
-    {"exclusive", "EXCLUSIVE"},
-    {"gpus-per-node", "GPUS_PER_NODE"},
-    {"gres", "GRES"},
-    {"job-name", "JOB_NAME"},
-    {"mem", "MEM_PER_NODE"},
-    {"no-requeue", "REQUEUE"},
-    {"open-mode", "OPEN_MODE"},
-    {"output", "OUTPUT"},
-    {"partition", "PARTITION"},
-    {"qos", "QOS"},
-    {"requeue", "NO_REQUEUE"},
-    {"reservation", "RESERVATION"},
-    {"signal", "SIGNAL"},
-    {"time", "TIMELIMIT"},
+    {"--account", "ACCOUNT"},
+    {"-A", "ACCOUNT"},
+    {"--array", "ARRAY_INX"},
+    {"-a", "ARRAY_INX"},
+    {"--constraint", "CONSTRAINT"},
+    {"-C", "CONSTRAINT"},
+    {"--exclusive", "EXCLUSIVE"},
+    {"--gpus-per-node", "GPUS_PER_NODE"},
+    {"--gres", "GRES"},
+    {"--job-name", "JOB_NAME"},
+    {"--mem", "MEM_PER_NODE"},
+    {"--no-requeue", "REQUEUE"},
+    {"--open-mode", "OPEN_MODE"},
+    {"--output", "OUTPUT"},
+    {"--partition", "PARTITION"},
+    {"-p", "PARTITION"},
+    {"--qos", "QOS"},
+    {"-q", "QOS"},
+    {"--requeue", "NO_REQUEUE"},
+    {"--reservation", "RESERVATION"},
+    {"--signal", "SIGNAL"},
+    {"--time", "TIMELIMIT"},
+    {"-t", "TIMELIMIT"},
 };
 
-/// sbatch without the variables that a line of the script speaks of; inside a job without that job's own,
+/// sbatch without the variables that the script's own lines speak of; inside a job without that job's own,
 /// which the new one would inherit (SLURM_ARRAY_TASK_ID, SLURM_MEM_PER_CPU, ...).
 std::vector<std::string> sbatch_words(const std::string& script) {
   std::vector<std::string> words = {"env"};
-  if (!environment_names("SLURM_JOB_ID=").empty()) {
+  if (!env(EnvVar::slurm_job_id).empty()) {
     for (const std::string& name : environment_names("SLURM_")) {
-      const bool a_users = name == "SLURM_CONF" || name == "SLURM_CLUSTERS" || name == "SLURM_TIME_FORMAT";
-      if (!a_users) words.insert(words.end(), {"-u", name});
+      const bool kept = name == "SLURM_CONF" || name == "SLURM_CLUSTERS" || name == "SLURM_TIME_FORMAT" ||
+                        name == "SLURM_JWT";
+      if (!kept) words.insert(words.end(), {"-u", name});
     }
   }
-  for (const auto& [option, variable] : kStronger) {
-    const std::string line = str("\n#SBATCH --", option);
-    const size_t at = script.find(line);
-    if (at == std::string::npos) continue;
-    const char after = at + line.size() < script.size() ? script[at + line.size()] : '\n';
-    if (after == '=' || after == ' ' || after == '\n')
-      words.insert(words.end(), {"-u", str("SBATCH_", variable)});
+  for (const std::string& line : split(script, '\n')) {
+    if (!line.starts_with("#SBATCH ")) continue;
+    for (const std::string& word : split(line, ' ')) {
+      const std::string option = word.substr(0, word.find('='));
+      for (const auto& [known, variable] : kStronger) {
+        if (option == known) words.insert(words.end(), {"-u", str("SBATCH_", variable)});
+      }
+    }
   }
   words.emplace_back("sbatch");
   return words;

@@ -40,8 +40,8 @@ void check_submission(const Submission& wanted, const std::vector<SlurmPartition
                       const std::function<std::string(const std::string&)>& where, Problems& problems);
 
 /// Gives the script to sbatch; the batch job's id. What a line of the script asks for counts, also where a
-/// variable of the environment (SBATCH_PARTITION, ...) says otherwise; nothing is inherited of a job that
-/// this runs in. Throws UserError with sbatch's words.
+/// variable of the environment (SBATCH_PARTITION, ...) says otherwise, nor are the SLURM_ variables of
+/// a job inherited that this runs in. Throws UserError with sbatch's words.
 std::string submit_script(const std::filesystem::path& script);
 
 }  // namespace rushes

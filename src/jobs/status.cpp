@@ -18,7 +18,7 @@ struct LatestRun {
   double last_done = 0;
   int64_t done = 0;
   double done_flops = 0;
-  double stop_at = 0;  // 0: no time limit is known
+  std::map<std::string, double> stops;  // of every run with a time limit: when, in seconds since 1970
   std::string ended;
 };
 
@@ -32,10 +32,12 @@ LatestRun latest_run(const OutputFolder& folder, const std::map<std::string, dou
     const std::string name = text("event");
     const double time = seconds_of(text("time"));
     if (name == "run_started") {
-      run = {};
+      LatestRun next;
+      next.stops = std::move(run.stops);
+      run = std::move(next);
       const auto limit = event.find("limit");
       const bool limited = limit != event.end() && limit->is_number() && limit->get<double>() > 0;
-      if (limited) run.stop_at = time + limit->get<double>();
+      if (limited) run.stops[text("run")] = time + limit->get<double>();
     }
     if (name == "item_started" && run.first_start == 0) run.first_start = time;
     if (name == "item_done") {
@@ -100,7 +102,11 @@ StatusReport StatusReader::look() {
     report.clips_per_hour = 3600.0 * static_cast<double>(run.done) / (until - run.first_start);
     report.view.flops_per_second = report.running ? run.done_flops / (until - run.first_start) : 0;
   }
-  if (report.running) report.view.stop_at = run.stop_at;
+  for (const OwnerStatus& owner : report.view.owners) {
+    const auto stop = run.stops.find(owner.run);
+    double& first = report.view.stop_at;
+    if (stop != run.stops.end()) first = first > 0 ? std::min(first, stop->second) : stop->second;
+  }
   report.last_event = run.ended;
   return report;
 }

@@ -160,6 +160,7 @@ def case_what_must_not_be_used(folder, model):
     stopped(job, out, "--fresh")
     text = run(job, "--fresh")
     expect("goes on behind" in text and digests(out) == digests(folder / "whole"), text)
+    expect(len(records(out)["clip"]["legs"]) == 1, records(out)["clip"])
 
 
 def case_no_room_for_it(folder, model):

@@ -12,7 +12,7 @@ import torch
 import transformers
 from PIL import Image
 
-from e2e.support import expect, main, records, run
+from e2e.support import expect, main, records, run, rushes
 
 CAPTIONS = {"wheel": "a colour wheel turns", "noise": "grey noise", "wide": "a wide picture"}
 
@@ -51,7 +51,10 @@ def samples(out, parts=("latents", "text_embeds", "text_mask", "frames", "captio
 
 def case_equals_the_reference(folder, model):
     make_videos(folder / "videos")
-    run(write(folder, model, rows_of()), ranks=2)
+    job = write(folder, model, rows_of())
+    shown = rushes("plan", job, "--ranks", 2)
+    expect("  encoding " in shown and "denoising" not in shown and "decoding" not in shown and "steps" not in shown.split("One clip")[1], shown)
+    run(job, ranks=2)
     found = samples(folder / "job")
     expect(set(found) == set(CAPTIONS), found.keys())
     vae = diffusers.AutoencoderKLWan.from_pretrained(model / "vae", torch_dtype=torch.float32)

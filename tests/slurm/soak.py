@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A soak: hundreds of the demo's clips over three nodes of a real Slurm, in which everything breaks at random.
 
-    tests/slurm/soak.py [--clips 500] [--seed 1] [--seconds 15] [--json FILE]
+    tests/slurm/soak.py [--clips 500] [--steps 40] [--seed 1] [--seconds 8] [--json FILE]
 
 Ranks, launchers, daemons and nodes are killed, a node's network is cut, the disk is filled, the job is requeued and
 preempted, about every --seconds. Each clip must be done once, with the bytes of an unbroken run. What ends with work left is
@@ -26,10 +26,10 @@ SHAPES = ["circle", "square", "triangle"]
 SIDES = ["left", "right", "up", "down"]
 
 
-def job_of(folder, clips, output):
+def job_of(folder, clips, steps, output):
     rows = [{"id": f"clip-{i:03}", "seed": 1000 + i, "num_frames": 5 + 4 * (i % 3),
              "prompt": f"a {COLOURS[i % 6]} {SHAPES[i % 3]} moving {SIDES[i % 4]} on a black background"} for i in range(clips)]
-    return write_job(folder, MODEL, rows=rows, steps=6, save=("video",), name=pathlib.Path(output).name, output=output,
+    return write_job(folder, MODEL, rows=rows, steps=steps, save=("video",), name=pathlib.Path(output).name, output=output,
                      checkpoint_seconds=1)
 
 
@@ -40,6 +40,7 @@ class Faults:
         self.cluster, self.output, self.disk, self.dice = cluster, output, disk, dice
         self.counts = collections.Counter()
         self.mends = []  # (when, what)
+        self.hurt = set()  # nodes
 
     def kinds(self):
         kinds = [self.a_rank, self.all_ranks, self.the_launcher, self.slurmd, self.slurmctld, self.requeue, self.preempt,
@@ -57,6 +58,15 @@ class Faults:
             if all_of_it or time.monotonic() > when:
                 self.mends.remove((when, what))
                 what()
+
+    def tend(self, job):
+        """What an administrator does: Slurm drains a node, and holds a job, whose parts it has lost sight of."""
+        for line in self.cluster.call("sinfo", "-N", "-h", "-p", "main", "-o", "%N %T", code=None).stdout.splitlines():
+            node, state = line.split()
+            if state in ("drained", "draining") and node not in self.hurt:
+                self.cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME", code=None)
+        if job and "held" in self.cluster.call("squeue", "-h", "-j", job, "-o", "%r", code=None).stdout:
+            self.cluster.call("scontrol", "release", job, code=None)
 
     def later(self, seconds, what):
         self.mends.append((time.monotonic() + seconds, what))
@@ -93,12 +103,28 @@ class Faults:
     def the_launcher(self, _):
         return self.kill(self.pids("mpirun"))
 
+    def break_node(self, how, mended_by, seconds):
+        """One that is whole, for a while."""
+        whole = sorted({"n1", "n2", "n3"} - self.hurt)
+        if not whole:
+            return False
+        node = self.dice.choice(whole)
+        self.hurt.add(node)
+
+        def mend():
+            self.cluster.node(node, mended_by)
+            self.hurt.discard(node)
+
+        self.cluster.node(node, how)
+        self.later(self.dice.uniform(1, seconds), mend)
+        return True
+
     def slurmd(self, _):
-        node = self.dice.choice(["n1", "n2", "n3"])
-        self.cluster.node(node, "crash")
-        self.later(self.dice.uniform(1, 20), lambda: self.cluster.node(node, "up"))
+        return self.break_node("crash", "up", 20)
 
     def slurmctld(self, _):
+        if self.hurt:  # its start waits for all nodes
+            return False
         pid = int((self.cluster.root / "bed" / "run" / "slurmctld.pid").read_text().split()[0])
         self.kill([pid])
         self.cluster.call(ROOT / "slurm" / "testbed", "start", self.cluster.root / "bed")
@@ -111,14 +137,10 @@ class Faults:
                                  code=None).returncode == 0
 
     def node_off(self, _):
-        node = self.dice.choice(["n1", "n2", "n3"])
-        self.cluster.node(node, "off")
-        self.later(self.dice.uniform(1, 20), lambda: self.cluster.node(node, "up"))
+        return self.break_node("off", "up", 20)
 
     def network_cut(self, _):
-        node = self.dice.choice(["n1", "n2", "n3"])
-        self.cluster.node(node, "cut")
-        self.later(self.dice.uniform(1, 25), lambda: self.cluster.node(node, "join"))
+        return self.break_node("cut", "join", 25)
 
     def disk_full(self, _):
         ballast = self.disk / "ballast"
@@ -140,20 +162,21 @@ def soak(options):
 def soak_on(cluster, dice, options):
     output = (cluster.disk or cluster.root) / "out"
     faults = Faults(cluster, output, cluster.disk, dice)
-    job = job_of(cluster.root, options.clips, output.relative_to(cluster.root))
+    job = job_of(cluster.root, options.clips, options.steps, output.relative_to(cluster.root))
     begun = time.monotonic()
     number, submitted, lives, next_fault = None, 0, 0, begun + options.seconds
-    most = 60 + options.clips * 10
+    most = 300 + options.clips * 10
     while len(done(output)) < options.clips or number is not None:
         expect(time.monotonic() - begun < most, f"not through after {most} s:\n{cluster.everything(output)}")
         faults.mend()
+        faults.tend(number)
         if number is None:
             try:
                 number = cluster.submit(job, nodes=3 if not faults.broken() else 1, partition="low", warning_seconds=10)
                 submitted += 1
             except AssertionError as error:  # slurmctld is away, the disk is full
                 print(f"  submit: {str(error).splitlines()[-1]}", flush=True)
-        elif time.monotonic() > next_fault and len(done(output)) < options.clips:
+        elif time.monotonic() > next_fault and len(done(output)) < options.clips * 0.95:  # the last may wait for a lost owner
             faults.strike(number)
             next_fault = time.monotonic() + dice.uniform(0.3, 1.7) * options.seconds
         time.sleep(0.5)
@@ -169,18 +192,18 @@ def soak_on(cluster, dice, options):
     faults.mend(all_of_it=True)
     took = time.monotonic() - begun
     unbroken = time.monotonic()
-    run(job_of(cluster.root, options.clips, "whole"), ranks=3)
+    run(job_of(cluster.root, options.clips, options.steps, "whole"), ranks=3)
     unbroken = time.monotonic() - unbroken
     # Owners on a lost node are known to be dead once they were watched for half a minute: more clips are made meanwhile.
     every = options.clips + math.ceil(60 * options.clips / unbroken)
-    run(job_of(cluster.root, every, output.relative_to(cluster.root)), ranks=2)
-    run(job_of(cluster.root, every, "whole"), ranks=3)
+    run(job_of(cluster.root, every, options.steps, output.relative_to(cluster.root)), ranks=2)
+    run(job_of(cluster.root, every, options.steps, "whole"), ranks=3)
     assert_clean(output, [f"clip-{i:03}" for i in range(every)])
     twice = {key: count for key, count in done_counts(output).items() if count > 1}
     expect(not twice, f"done more than once: {twice}")
     expect(digests(output) == digests(cluster.root / "whole"), "other files than an unbroken run's")
     count = sum(faults.counts.values())
-    figures = {"clips": options.clips, "seed": options.seed, "faults": dict(faults.counts), "jobs": submitted, "lives": lives,
+    figures = {"clips": options.clips, "steps": options.steps, "seed": options.seed, "faults": dict(faults.counts), "jobs": submitted, "lives": lives,
                "seconds": round(took, 1), "unbroken_seconds": round(unbroken, 1),
                "lost_per_fault": round((took - unbroken) / max(1, count), 1), "mode": cluster.mode}
     print(json.dumps(figures))
@@ -193,7 +216,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--json")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)

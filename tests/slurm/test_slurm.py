@@ -267,6 +267,17 @@ def case_the_job_counts_more_than_the_shell(world):
             del world.cluster.environment[name]
 
 
+def case_a_job_in_the_queue_is_told_of(world):
+    job, output = world.job("held")
+    number = world.cluster.submit(job, options="--hold")
+    shown = world.cluster.call(binary(), "status", output)
+    expect(f"submitted as batch job {number}; no run has begun" in shown, shown)
+    world.cluster.call("scontrol", "release", number)
+    world.cluster.ended(number, output)
+    shown = world.cluster.call(binary(), "status", output, "--watch")
+    expect(f"{len(IDS)} done" in shown, shown)
+
+
 def main():
     failed = []
     wanted = os.environ.get("E2E_CASE")

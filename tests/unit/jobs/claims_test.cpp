@@ -182,6 +182,35 @@ TEST_CASE("a rank that crashes while it helps with a clip counts as the clip's c
   }
 }
 
+TEST_CASE("what a crashed helper left stays until its leader, on another host, is known to be dead") {
+  const TemporaryFolder temporary;
+  const OutputFolder folder = OutputFolder::create(temporary.path());
+  Party party(folder, /*patience=*/0.2);
+  const std::string token = "far-0123abcd.5.6", helped = "a";
+  OwnerStatus leader = status_of(token);
+  leader.world = 2;
+  leader.first = token;
+  leader.item = helped;
+  spill(folder.owners() / (token + ".json"), to_json(leader).dump());
+  fs::create_symlink("../owners/" + token + ".json", folder.claims() / helped);
+  Child follower([&] {
+    Party other(folder);
+    mark_crashes(other.owner.path());
+    other.owner.announce([&](OwnerStatus& status) {
+      status.world = 2;
+      status.first = token;
+      status.helps = helped;
+    });
+    raise(SIGSEGV);
+    return 0;
+  });
+  follower.wait();
+  CHECK(party.claims.sweep() == 0);
+  wait_for([&] { return party.claims.free_if_dead(helped); });
+  CHECK(party.claims.deaths(helped).crashes == 1);
+  CHECK(party.claims.sweep() == 2);
+}
+
 TEST_CASE("a crash is noted once, whoever tells of it, and frees the claim") {
   const TemporaryFolder temporary;
   const OutputFolder folder = OutputFolder::create(temporary.path());
