@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A soak: hundreds of the demo's clips over three nodes of a real Slurm, in which everything breaks at random.
 
-    tests/slurm/soak.py [--clips 500] [--steps 40] [--seed 1] [--seconds 8] [--json FILE]
+    tests/slurm/soak.py [--clips 500] [--steps 150] [--seed 1] [--seconds 5] [--json FILE]
 
 Ranks, launchers, daemons and nodes are killed, a node's network is cut, the disk is filled, the job is requeued and
 preempted, about every --seconds. Each clip must be done once, with the bytes of an unbroken run. What ends with work left is
@@ -216,8 +216,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--json")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
