@@ -107,10 +107,10 @@ int submit(const cxxopts::ParseResult& parsed) {
   problems.throw_if_any();
   const fs::path path = write_script(job, script);
   const std::string id = submit_script(path);
-  write_file_atomic(path.parent_path() / "submitted", id, "submit");  // for `rushes status`
-  std::cout << (parsed.count("parsable") > 0 ? "" : "Submitted batch job ") << id << "\n";
+  std::cout << (parsed.count("parsable") > 0 ? "" : "Submitted batch job ") << id << std::endl;
   if (parsed.count("parsable") == 0)
     log_info("build/rushes status ", shell_word(job.job.output), " --watch shows how far it is");
+  write_file_atomic(path.parent_path() / "submitted", id, "submit");  // for `rushes status`
   return kExitDone;
 }
 
