@@ -8,23 +8,15 @@ namespace {
 constexpr int64_t kMaxSide = 16384;  // H.264's largest picture
 constexpr int64_t kMaxRanks = 1 << 20;
 
-/// A section of a kind of job that is not there yet: it must be a mapping; what is in it is left alone.
-Field<JobFile> foreign_section(const std::string& key, const std::string& meaning) {
+/// A section that no key is known of; `open`: it is of a kind of job that is not there yet, and what is in it
+/// is left alone.
+Field<JobFile> keyless_section(const std::string& key, const std::string& meaning, bool open) {
   return {key, "a mapping", meaning,
-          [](JobFile&, const Value& value, const std::string& path, Reading& reading) {
-            if (value.kind != Value::Kind::mapping && value.kind != Value::Kind::nothing)
-              reading.wrong(value, path, "a mapping (key: value)");
-          },
-          nullptr};
-}
-
-/// A section that no key is known of.
-Field<JobFile> empty_section(const std::string& key, const std::string& meaning) {
-  return {key, "a mapping", meaning,
-          [](JobFile&, const Value& value, const std::string& path, Reading& reading) {
+          [open](JobFile&, const Value& value, const std::string& path, Reading& reading) {
             if (value.kind == Value::Kind::nothing) return;
             if (value.kind != Value::Kind::mapping)
               return reading.wrong(value, path, "a mapping (key: value)");
+            if (open) return;
             for (const Entry& entry : value.entries)
               reading.problem(entry.line, path + "." + entry.key, "unknown key; ", path, " has none");
           },
@@ -236,8 +228,9 @@ const Fields<JobFile>& job_fields() {
                   /*may_be_empty=*/true),
       section_field("cluster", &JobFile::cluster, cluster_fields,
                     "submit: what the batch system is asked for"),
-      empty_section("preprocess", "job: preprocess, which needs no more than the other sections say"),
-      foreign_section("train", "job: train"),
+      keyless_section("preprocess", "job: preprocess, which needs no more than the other sections say",
+                      /*open=*/false),
+      keyless_section("train", "job: train", /*open=*/true),
   };
   return fields;
 }

@@ -49,6 +49,29 @@ int claim_and_hang(const OutputFolder& folder, const std::string& id, const std:
   return 0;
 }
 
+/// Waits until somebody has claimed the item and says what it runs.
+void wait_until_running(const OutputFolder& folder, const Party& party, const std::string& id) {
+  wait_for([&] { return party.claims.holder(id).has_value(); });
+  wait_for([&] { return !read_json_object(folder.claims() / id).value("item", std::string()).empty(); });
+}
+
+/// A rank that helps `leader` (a token) with item `id`, and crashes.
+void crash_while_helping(const OutputFolder& folder, const std::string& leader, const std::string& id) {
+  Child helper([&] {
+    Party party(folder);
+    mark_crashes(party.owner.path());
+    party.owner.announce([&](OwnerStatus& status) {
+      status.rank = 1;
+      status.world = 2;
+      status.first = leader;
+      status.helps = id;
+    });
+    raise(SIGSEGV);
+    return 0;
+  });
+  helper.wait();
+}
+
 }  // namespace
 
 TEST_CASE("tokens name one process and are read back") {
@@ -83,8 +106,7 @@ TEST_CASE("a claim whose owner lives is never taken; one whose owner was killed 
   const OutputFolder folder = OutputFolder::create(temporary.path());
   Party party(folder);
   Child owner([&] { return claim_and_hang(folder, "a", "a"); });
-  wait_for([&] { return party.claims.holder("a").has_value(); });
-  wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+  wait_until_running(folder, party, "a");
   const std::string token = *party.claims.holder("a");
   CHECK(!party.claims.take("a"));
   CHECK(!party.claims.free_if_dead("a"));
@@ -125,8 +147,7 @@ TEST_CASE("a clip that only waited to be written does not count its process's de
   const OutputFolder folder = OutputFolder::create(temporary.path());
   Party party(folder);
   Child owner([&] { return claim_and_hang(folder, "a", "another"); });
-  wait_for([&] { return party.claims.holder("a").has_value(); });
-  wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+  wait_until_running(folder, party, "a");
   owner.kill();
   CHECK(party.claims.free_if_dead("a"));
   CHECK(party.claims.deaths("a").count == 0);
@@ -138,8 +159,7 @@ TEST_CASE("killed again and again, but further each time: the deaths do not add 
   Party party(folder);
   const auto count_after = [&](int64_t step) {
     Child owner([&] { return claim_and_hang(folder, "a", "a", step); });
-    wait_for([&] { return party.claims.holder("a").has_value(); });
-    wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+    wait_until_running(folder, party, "a");
     owner.kill();
     CHECK(party.claims.free_if_dead("a"));
     return party.claims.deaths("a").count;
@@ -158,22 +178,9 @@ TEST_CASE("a rank that crashes while it helps with a clip counts as the clip's c
   for (const bool same_clip : {true, false}) {
     CAPTURE(same_clip);
     Child leader([&] { return claim_and_hang(folder, "a", "a"); });
-    wait_for([&] { return party.claims.holder("a").has_value(); });
-    wait_for([&] { return !read_json_object(folder.claims() / "a").value("item", std::string()).empty(); });
+    wait_until_running(folder, party, "a");
     const std::string token = *party.claims.holder("a"), helped = same_clip ? "a" : "b";
-    Child follower([&] {
-      Party other(folder);
-      mark_crashes(other.owner.path());
-      other.owner.announce([&](OwnerStatus& status) {
-        status.rank = 1;
-        status.world = 2;
-        status.first = token;
-        status.helps = helped;
-      });
-      raise(SIGSEGV);
-      return 0;
-    });
-    follower.wait();
+    crash_while_helping(folder, token, helped);
     leader.kill();
     CHECK(party.claims.free_if_dead("a"));
     CHECK(party.claims.deaths("a").crashes == 1);
@@ -193,18 +200,7 @@ TEST_CASE("what a crashed helper left stays until its leader, on another host, i
   leader.item = helped;
   spill(folder.owners() / (token + ".json"), to_json(leader).dump());
   fs::create_symlink("../owners/" + token + ".json", folder.claims() / helped);
-  Child follower([&] {
-    Party other(folder);
-    mark_crashes(other.owner.path());
-    other.owner.announce([&](OwnerStatus& status) {
-      status.world = 2;
-      status.first = token;
-      status.helps = helped;
-    });
-    raise(SIGSEGV);
-    return 0;
-  });
-  follower.wait();
+  crash_while_helping(folder, token, helped);
   CHECK(party.claims.sweep() == 0);
   wait_for([&] { return party.claims.free_if_dead(helped); });
   CHECK(party.claims.deaths(helped).crashes == 1);
