@@ -13,11 +13,13 @@ namespace rushes {
 namespace {
 
 constexpr int64_t kPanel = 64;  // four registers of 16 floats: the widest block the micro-kernel keeps
-// 256 rows are 40 times what the micro-kernel keeps in registers, so that reading a panel costs little; with
+// 192 rows are 32 times what the micro-kernel keeps in registers, so that reading a panel costs little; with
 // 4 panels they are a millisecond of work at the widths of real models.
-constexpr int64_t kRows = 256;
+constexpr int64_t kRows = 192;
 constexpr int64_t kGroup = 4;
 constexpr int64_t kDepth = 2048;  // of x and panel at a time: 512 KiB of panel, half of a core's own cache
+// Sums are finished while the nearest cache has them: 48 rows of a panel are 12 KiB.
+constexpr int64_t kFinished = 48;
 // Below this many multiplications waking another thread costs more than it saves (some 20 microseconds).
 constexpr int64_t kSerial = int64_t{1} << 21;
 
@@ -76,7 +78,7 @@ RUSHES_INLINE Y finished(float sum) {
   return from_float<Y>(sum);
 }
 
-/// y = sums + bias, rounded (where Y is float32 the sums are y's own memory), then the activation; one block.
+/// y = sums + bias, rounded, then the activation; one block.
 template <class T, class Y, bool kGelu>
 struct FinishBlock {
   RUSHES_INLINE static void run(const float* sums, int64_t stride, const T* bias, Y* y, int64_t out,
@@ -97,35 +99,44 @@ struct FinishBlock {
   }
 };
 
-/// One tile of rows by a group of panels. `scratch`: kGroup * kRows * 64 floats, for 16-bit results.
+/// `rows` x `columns` sums to y, at y's row and column.
+template <class T, class Y>
+void finish(const Operands<T, Y>& o, const float* sums, int64_t stride, int64_t out, int64_t row,
+            int64_t column, int64_t rows, int64_t columns) {
+  const T* bias = o.bias == nullptr ? nullptr : o.bias + column;
+  Y* to = o.y + row * out + column;
+  if (o.gelu) {
+    run_best<FinishBlock<T, Y, true>>(cpu_level(), sums, stride, bias, to, out, rows, columns);
+  } else {
+    run_best<FinishBlock<T, Y, false>>(cpu_level(), sums, stride, bias, to, out, rows, columns);
+  }
+}
+
+/// One tile of rows by a group of panels. `scratch`: kGroup * kRows * 64 floats, or null: sums are made in y.
 template <class T, class Y>
 void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t first_panel, float* scratch) {
-  constexpr bool kInPlace = sizeof(Y) == 4;  // sums are made in y
   const int64_t rows = std::min(p.tile_rows, p.rows - row);
   const int64_t last_panel = std::min(p.panels, first_panel + kGroup);
-  const auto sums = [&](int64_t panel) {
-    if constexpr (kInPlace) return o.y + row * p.out + panel * kPanel;
+  const auto sums_of = [&](int64_t panel) {
+    if constexpr (sizeof(Y) == 4) {
+      if (scratch == nullptr) return o.y + row * p.out + panel * kPanel;
+    }
     return scratch + (panel - first_panel) * kRows * kPanel;
   };
-  const int64_t stride = kInPlace ? p.out : kPanel;
+  const int64_t stride = scratch == nullptr ? p.out : kPanel;
   for (int64_t k = 0; k < p.in; k += p.depth) {
     const int64_t depth = std::min(p.depth, p.in - k);
+    const bool finishes = scratch != nullptr && k + depth == p.in;
+    const int64_t step = finishes ? kFinished : rows;
     for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-      const int64_t columns = std::min(kPanel, p.out - panel * kPanel);
-      brgemm(rows, columns, depth, o.x + row * p.x_stride + k, p.x_stride,
-             o.panels + (panel * p.in + k) * kPanel, kPanel, sums(panel), stride, /*add=*/k > 0);
-    }
-  }
-  if (kInPlace && o.bias == nullptr && !o.gelu) return;
-  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-    const int64_t column = panel * kPanel, columns = std::min(kPanel, p.out - column);
-    const float* from = sums(panel);
-    const T* bias = o.bias == nullptr ? nullptr : o.bias + column;
-    Y* to = o.y + row * p.out + column;
-    if (o.gelu) {
-      run_best<FinishBlock<T, Y, true>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
-    } else {
-      run_best<FinishBlock<T, Y, false>>(cpu_level(), from, stride, bias, to, p.out, rows, columns);
+      const int64_t column = panel * kPanel, columns = std::min(kPanel, p.out - column);
+      for (int64_t first = 0; first < rows; first += step) {
+        const int64_t height = std::min(step, rows - first);
+        float* sums = sums_of(panel) + first * stride;
+        brgemm(height, columns, depth, o.x + (row + first) * p.x_stride + k, p.x_stride,
+               o.panels + (panel * p.in + k) * kPanel, kPanel, sums, stride, /*add=*/k > 0);
+        if (finishes) finish(o, sums, stride, p.out, row + first, column, height, columns);
+      }
     }
   }
 }
@@ -141,9 +152,13 @@ void multiply(const Problem& p, const Operands<T, Y>& o) {
       std::clamp<int64_t>(work / kSerial, 1, std::min<int64_t>(count, at::get_num_threads()));
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
-    std::vector<float> scratch(sizeof(Y) == 4 ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
+    // What is only a sum is made where it belongs. Otherwise sums lie together, where they are read back
+    // faster than from y, whose rows lie far from each other.
+    const bool in_place = sizeof(Y) == 4 && o.bias == nullptr && !o.gelu;
+    std::vector<float> scratch(in_place ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
     for (int64_t index = next++; index < count; index = next++)
-      run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup, scratch.data());
+      run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup,
+               in_place ? nullptr : scratch.data());
   });
 }
 

@@ -1,6 +1,8 @@
 #include "base/nearest.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdlib>
 
 namespace rushes {
 
@@ -31,7 +33,9 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
   const int most = word.size() <= 4 ? 1 : std::max<int>(2, static_cast<int>(word.size()) / 3);
   int fewest = most + 1;
   for (const std::string& candidate : known) {
-    if (candidate.size() > 100) continue;  // nor meant one
+    // Every letter more or less is an edit.
+    const auto longer = static_cast<int64_t>(candidate.size()) - static_cast<int64_t>(word.size());
+    if (std::abs(longer) >= fewest) continue;
     const int edits = edit_distance(word, candidate);
     if (edits < fewest) {
       fewest = edits;
