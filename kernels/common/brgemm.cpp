@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/native/CPUBlas.h>
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <vector>
@@ -29,10 +30,12 @@ bool falls_back() {
 // take as long as six.
 template <class Call>
 void for_heights(int64_t rows, const Call& call) {
-  for (int64_t row = 0; row < rows;) {
-    const int64_t left = rows - row, height = left >= 192 ? 192 : left >= 48 ? 48 : left >= 12 ? 12 : left;
+  int64_t height = 192;
+  for (int64_t row = 0; row < rows; row += height) {
+    while (height > 12 && height > rows - row)
+      height /= 2;
+    height = std::min(height, rows - row);
     call(row, height);
-    row += height;
   }
 }
 

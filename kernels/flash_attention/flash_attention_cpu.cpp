@@ -10,7 +10,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <vector>
+#include <memory>
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
@@ -19,9 +19,9 @@
 namespace rushes {
 namespace {
 
-// 128 x 256 scores are 128 KiB, and a block of K or V at 128 dims as much: together half of a core's own
-// cache.
-constexpr int64_t kQueries = 128;
+// 192 x 256 scores are 192 KiB, and a block of K or V at 128 dims 128: together half of a core's own cache.
+// 192 queries are one call of the micro-kernel (brgemm.cpp).
+constexpr int64_t kQueries = 192;
 constexpr int64_t kKeys = 256;
 
 template <class T>
@@ -166,11 +166,11 @@ struct Finish {
 template <class T>
 struct Scratch {
   explicit Scratch(const Problem<T>& p)
-      : scores(kQueries * kKeys),
-        result(static_cast<size_t>(kQueries * p.value_dim)),
-        weights(sizeof(T) == 2 ? kQueries * kKeys : 0) {}
-  std::vector<float> scores, result;
-  std::vector<T> weights;
+      : scores(std::make_unique_for_overwrite<float[]>(kQueries * kKeys)),
+        result(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(kQueries * p.value_dim))),
+        weights(sizeof(T) == 2 ? std::make_unique_for_overwrite<T[]>(kQueries * kKeys) : nullptr) {}
+  std::unique_ptr<float[]> scores, result;
+  std::unique_ptr<T[]> weights;
   Running running;
 };
 
@@ -184,24 +184,24 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T>& s
   std::fill_n(running.sum, rows, 0.0f);
   T* weights;
   if constexpr (sizeof(T) == 2)
-    weights = scratch.weights.data();
+    weights = scratch.weights.get();
   else
-    weights = scratch.scores.data();
+    weights = scratch.scores.get();
   const float factor = p.scale * 1.44269504f;
   for (int64_t block = 0; block < p.blocks; ++block) {
     const int64_t keys = std::min(kKeys, p.keys - block * kKeys);
     const T* k = p.packed_k + (head * p.blocks + block) * p.k_block();
     const T* v = p.packed_v + (head * p.blocks + block) * p.v_block();
-    brgemm(rows, keys, p.dim, q, p.q_token, k, kKeys, scratch.scores.data(), kKeys, /*add=*/false);
-    run_best<Softmax<T>>(level, scratch.scores.data(), weights, rows, keys, factor, &running);
+    brgemm(rows, keys, p.dim, q, p.q_token, k, kKeys, scratch.scores.get(), kKeys, /*add=*/false);
+    run_best<Softmax<T>>(level, scratch.scores.get(), weights, rows, keys, factor, &running);
     if (block > 0)
-      run_best<Rescale>(level, scratch.result.data(), rows, p.value_dim,
+      run_best<Rescale>(level, scratch.result.get(), rows, p.value_dim,
                         static_cast<const float*>(running.rescale));
     const int64_t depth = sizeof(T) == 2 ? pieces(keys, 2) * 2 : keys;
     brgemm(rows, p.value_dim, depth, static_cast<const T*>(weights), kKeys, v, p.value_dim,
-           scratch.result.data(), p.value_dim, /*add=*/block > 0);
+           scratch.result.get(), p.value_dim, /*add=*/block > 0);
   }
-  run_best<Finish<T>>(level, static_cast<const float*>(scratch.result.data()), rows, p.value_dim,
+  run_best<Finish<T>>(level, static_cast<const float*>(scratch.result.get()), rows, p.value_dim,
                       static_cast<const float*>(running.sum),
                       p.out + ((batch * p.queries + first) * p.heads + h) * p.value_dim,
                       p.heads * p.value_dim);

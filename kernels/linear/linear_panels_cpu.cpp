@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <vector>
+#include <memory>
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
@@ -25,7 +25,21 @@ constexpr int64_t kSerial = int64_t{1} << 21;
 
 struct Problem {
   int64_t rows, in, out, x_stride;
-  int64_t tile_rows, depth, panels;
+  int64_t depth, panels;
+  int64_t tile_rows = kRows, group = kGroup;  // of a tile: rows and panels
+
+  int64_t groups() const { return pieces(panels, group); }
+  int64_t tiles() const { return pieces(rows, tile_rows) * groups(); }
+  /// Smaller tiles where `workers` would not have some each to choose from.
+  void cut_for(int64_t workers) {
+    while (workers > 1 && tiles() < 4 * workers && (group > 1 || tile_rows > kFinished)) {
+      if (group > 1) {
+        group /= 2;
+      } else {
+        tile_rows /= 2;
+      }
+    }
+  }
 };
 
 // T: of x and the weight; Y: of the result, T or float32.
@@ -112,16 +126,16 @@ void finish(const Operands<T, Y>& o, const float* sums, int64_t stride, int64_t 
   }
 }
 
-/// One tile of rows by a group of panels. `scratch`: kGroup * kRows * 64 floats, or null: sums are made in y.
+/// One tile of rows by a group of panels. `scratch`: a tile's sums, or null: they are made in y.
 template <class T, class Y>
 void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t first_panel, float* scratch) {
   const int64_t rows = std::min(p.tile_rows, p.rows - row);
-  const int64_t last_panel = std::min(p.panels, first_panel + kGroup);
+  const int64_t last_panel = std::min(p.panels, first_panel + p.group);
   const auto sums_of = [&](int64_t panel) {
     if constexpr (sizeof(Y) == 4) {
       if (scratch == nullptr) return o.y + row * p.out + panel * kPanel;
     }
-    return scratch + (panel - first_panel) * kRows * kPanel;
+    return scratch + (panel - first_panel) * p.tile_rows * kPanel;
   };
   const int64_t stride = scratch == nullptr ? p.out : kPanel;
   for (int64_t k = 0; k < p.in; k += p.depth) {
@@ -142,23 +156,22 @@ void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t fi
 }
 
 template <class T, class Y>
-void multiply(const Problem& p, const Operands<T, Y>& o) {
-  const int64_t groups = pieces(p.panels, kGroup), count = pieces(p.rows, p.tile_rows) * groups;
-  const int64_t work = p.rows * p.out * p.in;
+void multiply(Problem p, const Operands<T, Y>& o) {
+  const int64_t worth = std::max<int64_t>(1, p.rows * p.out * p.in / kSerial);
+  p.cut_for(std::min<int64_t>(worth, at::get_num_threads()));
+  const int64_t count = p.tiles(), workers = std::min({worth, count, int64_t{at::get_num_threads()}});
+  // What is only a sum is made where it belongs. Otherwise sums lie together, where they are read back faster
+  // than from y, whose rows lie far from each other.
+  const bool in_place = sizeof(Y) == 4 && o.bias == nullptr && !o.gelu;
+  const size_t sums = in_place ? 0 : static_cast<size_t>(std::min(p.group, p.panels) * p.tile_rows * kPanel);
   // Each thread takes the next tile when it is through with one: a thread that shares its core with something
   // else makes fewer of them. Which thread makes a tile changes no bit.
   std::atomic<int64_t> next{0};
-  const int64_t workers =
-      std::clamp<int64_t>(work / kSerial, 1, std::min<int64_t>(count, at::get_num_threads()));
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
-    // What is only a sum is made where it belongs. Otherwise sums lie together, where they are read back
-    // faster than from y, whose rows lie far from each other.
-    const bool in_place = sizeof(Y) == 4 && o.bias == nullptr && !o.gelu;
-    std::vector<float> scratch(in_place ? 0 : static_cast<size_t>(kGroup * kRows * kPanel));
+    const auto scratch = in_place ? nullptr : std::make_unique_for_overwrite<float[]>(sums);
     for (int64_t index = next++; index < count; index = next++)
-      run_tile(p, o, index / groups * p.tile_rows, index % groups * kGroup,
-               in_place ? nullptr : scratch.data());
+      run_tile(p, o, index / p.groups() * p.tile_rows, index % p.groups() * p.group, scratch.get());
   });
 }
 
@@ -171,7 +184,6 @@ void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& b
                   .in = in,
                   .out = y.size(1),
                   .x_stride = x.stride(0),
-                  .tile_rows = kRows,
                   .depth = even_piece(in, kDepth),
                   .panels = panels.size(0)},
                  {.x = x.const_data_ptr<T>(),

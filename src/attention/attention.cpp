@@ -119,8 +119,9 @@ PartialAttention attend_part(const AttentionInput& in, const StepContext& contex
   const double scale = scale_of(in);
   if (takes_flash(in, context, scale)) return {flash_attention(in.q, in.k, in.v, scale, lse), lse};
   const bool narrow = in.q.scalar_type() == at::kBFloat16 || in.q.scalar_type() == at::kHalf;
-  const bool cuda =
-      in.q.is_cuda() && narrow && !in.bias && in.q.size(3) == in.v.size(3) && in.q.size(3) <= 256;
+  // ATen's flash attention called by itself takes heads of 8, 16, ... 256 dims.
+  const bool cuda = in.q.is_cuda() && narrow && !in.bias && in.q.size(3) == in.v.size(3) &&
+                    in.q.size(3) <= 256 && in.q.size(3) % 8 == 0;
   if (cuda && context.attention != AttentionBackend::reference) return attend_part_cuda(in, scale);
   // Where a mask leaves a query no key there is nothing, not the NaN of a softmax over nothing.
   const at::Tensor out = attend_reference(in, scale, lse);

@@ -33,7 +33,7 @@ int bless_command(int argc, char** argv) {
     Problems problems;
     if (parsed.count("output") == 0)
       problems.add("the output folder is missing: rushes bless OUTPUT --references DIR");
-    if (parsed.count("references") == 0)
+    if (parsed.count("references") == 0 || parsed["references"].as<std::string>().empty())
       problems.add("--references DIR is missing: where the references are to lie");
     BlessRequest request;
     if (parsed.count("min-ssim") > 0)

@@ -29,7 +29,7 @@ int compare_command(int argc, char** argv) {
     Problems problems;
     if (parsed.count("output") == 0)
       problems.add("the output folder is missing: rushes compare OUTPUT --references DIR");
-    if (parsed.count("references") == 0)
+    if (parsed.count("references") == 0 || parsed["references"].as<std::string>().empty())
       problems.add("--references DIR is missing: the folder that rushes bless made");
     const std::optional<double> min_ssim = parsed.count("min-ssim") > 0
                                                ? ssim_option(parsed["min-ssim"].as<std::string>(), problems)

@@ -47,7 +47,7 @@ void print_devices(const DeviceInfo& device) {
       device.cpu_level + (device.cpu_flags.empty() ? "" : " (" + join(device.cpu_flags, " ") + ")"));
   row("memory", gib(device.memory_bytes));
   for (const CudaDevice& gpu : device.cuda) {
-    row(str("GPU ", gpu.index), str(gpu.name, ", ", gib(gpu.memory_bytes), " (", gib(gpu.free_bytes),
+    row(str("GPU ", gpu.index), str(gpu.name, ", ", gib(gpu.memory_bytes), " (", gib(free_memory(gpu)),
                                     " free), sm_", gpu.capability_major, gpu.capability_minor,
                                     gpu.has_kernels ? "" : ", for which no kernels were compiled"));
   }

@@ -2,6 +2,7 @@
 #include <iomanip>
 #include <iostream>
 #include <optional>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -167,7 +168,15 @@ int plan_command(int argc, char** argv) {
       return kExitDone;
     }
     const PlanRequest request = read_request(parsed);
-    print_plan(request, load_job(request.job, request.overrides), std::cout);
+    std::ostringstream text;  // of names that may hold anything
+    const auto show = [&] { std::cout << without_controls(text.str()) << std::flush; };
+    try {
+      print_plan(request, load_job(request.job, request.overrides), text);
+    } catch (...) {
+      show();  // what was found out before
+      throw;
+    }
+    show();
     return kExitDone;
   } catch (const cxxopts::exceptions::exception& error) {
     log_error("rushes plan: ", error.what(), " (rushes plan --help lists the options)");

@@ -82,16 +82,17 @@ int submit(const cxxopts::ParseResult& parsed) {
   request.folder = fs::current_path(error);
   request.program = fs::read_symlink("/proc/self/exe", error);
   const auto device = read_device_option(parsed, overrides, problems);
-  const std::string nightly = parsed.count("nightly") > 0 ? parsed["nightly"].as<std::string>() : "";
-  if (!nightly.empty() && !is_time_of_day(nightly))
-    problems.add("--nightly ", nightly, ": must be a time of day like 02:00 (--nightly=02:00)");
+  const bool show_nightly = parsed.count("nightly") > 0;
+  const std::string nightly = show_nightly ? parsed["nightly"].as<std::string>() : "";
+  if (show_nightly && !is_time_of_day(nightly))
+    problems.add("--nightly '", nightly, "': must be a time of day like 02:00 (--nightly=02:00)");
   problems.throw_if_any();
 
   const ResolvedJob job = load_job(request.job_file, overrides);
   const std::string script = submission_script(job, request, problems);
   problems.throw_if_any();
   show_plan(job, device);
-  if (!nightly.empty()) {
+  if (show_nightly) {
     std::cout << nightly_lines(job, request, nightly);
     return kExitDone;
   }

@@ -1,5 +1,6 @@
 #include "config/fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/file.h"
@@ -9,7 +10,10 @@ namespace rushes {
 void unknown_key(const Entry& entry, const std::string& path, const std::vector<std::string>& known,
                  Reading& reading) {
   const std::string hint = reading.full() ? std::string() : did_you_mean(entry.key, known);
-  reading.problem(entry.line, shortened(path, 100), "unknown key",
+  std::string shown = shortened(path, 100);  // on one line: a key may hold anything
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  reading.problem(entry.line, shown, "unknown key",
                   hint.empty() ? "; the keys here are " + join(known, ", ") : hint);
 }
 

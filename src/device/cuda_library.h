@@ -21,8 +21,12 @@ struct CudaDevices {
   std::string why_none;
 };
 
-/// Never throws: a missing driver is an answer.
+/// Never throws: a missing driver is an answer. Asks for nothing that would make a context: each rank would
+/// hold memory of every GPU of its node, and a GPU in exclusive mode would be taken.
 RUSHES_CUDA_PART CudaDevices list_cuda_devices();
+
+/// Bytes that nobody holds, or 0; makes a context on that GPU.
+RUSHES_CUDA_PART int64_t cuda_free_memory(int index);
 
 /// Bytes of tensors, at most, so far.
 RUSHES_CUDA_PART int64_t cuda_allocated_peak(at::Device device);

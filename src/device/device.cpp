@@ -66,6 +66,10 @@ CudaDevices cuda_devices() {
 
 }  // namespace
 
+int64_t free_memory(const CudaDevice& device) {
+  return cuda_free_memory != nullptr ? cuda_free_memory(device.index) : 0;
+}
+
 DeviceInfo device_info() {
   DeviceInfo info;
   info.cpu_model = proc_value("/proc/cpuinfo", "model name");

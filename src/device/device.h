@@ -14,9 +14,8 @@ namespace rushes {
 
 struct CudaDevice {
   int index = 0;
-  std::string name;          // "NVIDIA H200"
-  int64_t memory_bytes = 0;  // in all
-  int64_t free_bytes = 0;    // now
+  std::string name;  // "NVIDIA H200"
+  int64_t memory_bytes = 0;
   int capability_major = 0, capability_minor = 0;
   bool has_kernels = false;  // our own kernels were compiled for its architecture
 };
@@ -33,6 +32,10 @@ struct DeviceInfo {
 };
 
 DeviceInfo device_info();
+
+/// Bytes of a GPU that nobody holds now; 0 where it does not say. Takes some hundred MB of that GPU for as
+/// long as the process lives (a CUDA context).
+int64_t free_memory(const CudaDevice& device);
 
 /// The device of a rank, `local_rank` counting the ranks of this node: for `cuda` GPU local_rank modulo the
 /// number of GPUs; `automatic` takes a GPU where there is one. UserError that says why, where cuda is asked

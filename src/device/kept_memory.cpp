@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <list>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 
@@ -22,9 +23,22 @@ constexpr size_t kSpareShare = 4;
 // aliasing").
 constexpr size_t kShift = 256, kShifts = 8;
 
+// Marking a block costs as much as writing 1 MiB, and its first write afterwards again; a layer's tensors are
+// wanted again by the next layer.
+constexpr uint64_t kSoon = 64;
+
+// What is left of a kept block goes on as a block of its own, but for crumbs.
+constexpr size_t kCrumb = size_t{1} << 16;
+
 struct Block {
-  void* pages = nullptr;
+  char* pages = nullptr;
   size_t bytes = 0;  // of pages
+};
+
+struct Kept {
+  size_t bytes = 0;
+  uint64_t freed = 0;    // when, counted in blocks that were freed
+  bool offered = false;  // to the system, which may take it where memory runs short
 };
 
 size_t rounded(size_t bytes) {
@@ -52,10 +66,11 @@ class KeptMemory final : public c10::Allocator {
         block = fresh(wanted);
       }
       if (block.pages == nullptr) return small_->allocate(bytes);  // which says that there is no memory left
+      ++fresh_blocks_;
     }
     used_ += block.bytes;
     most_ = std::max(most_, used_);
-    char* data = static_cast<char*>(block.pages) + next_shift_++ % kShifts * kShift;
+    char* data = block.pages + next_shift_++ % kShifts * kShift;
     given_[data] = block;
     return {data, data, &KeptMemory::free, c10::Device(c10::DeviceType::CPU)};
   }
@@ -71,6 +86,11 @@ class KeptMemory final : public c10::Allocator {
     const std::lock_guard<std::mutex> lock(mutex_);
     drop(0);
     most_ = used_;
+  }
+
+  int64_t fresh_blocks() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return fresh_blocks_;
   }
 
   int64_t kept() {
@@ -91,35 +111,68 @@ class KeptMemory final : public c10::Allocator {
     const Block block = found->second;
     given_.erase(found);
     used_ -= block.bytes;
-    // Until it is written again the system may take it, if memory is short, as that of a cache.
-    ::madvise(block.pages, block.bytes, MADV_FREE);
-    kept_.push_back(block);
-    kept_bytes_ += block.bytes;
+    keep(block);
+    offer_old();
     return true;
   }
 
-  /// The smallest kept block that fits and is at most an eighth too large: the latest of these, whose pages
+  /// Blocks that touch become one, so that a small tensor in a large one's place does not use it up.
+  void keep(Block block) {
+    kept_bytes_ += block.bytes;
+    auto after = kept_.lower_bound(block.pages);
+    if (after != kept_.end() && after->first == block.pages + block.bytes) {
+      block.bytes += after->second.bytes;
+      after = kept_.erase(after);
+    }
+    if (after != kept_.begin()) {
+      const auto before = std::prev(after);
+      if (before->first + before->second.bytes == block.pages) {
+        before->second = {before->second.bytes + block.bytes, ++freed_};
+        return;
+      }
+    }
+    kept_[block.pages] = {block.bytes, ++freed_};
+  }
+
+  /// What nothing has wanted for a while the system may take, if memory is short, as that of a cache.
+  void offer_old() {
+    for (auto& [pages, block] : kept_) {
+      if (block.offered || freed_ - block.freed < kSoon) continue;
+      ::madvise(pages, block.bytes, MADV_FREE);
+      block.offered = true;
+    }
+  }
+
+  /// The smallest kept block that holds so much, or that much of it; of equal ones the latest, whose pages
   /// may still lie in a cache.
   Block take(size_t wanted) {
     auto best = kept_.end();
     for (auto at = kept_.begin(); at != kept_.end(); ++at) {
-      if (at->bytes < wanted || at->bytes > wanted + wanted / 8) continue;
-      if (best == kept_.end() || at->bytes <= best->bytes) best = at;
+      const Kept& block = at->second;
+      if (block.bytes < wanted) continue;
+      const bool better = best == kept_.end() || block.bytes < best->second.bytes ||
+                          (block.bytes == best->second.bytes && block.freed > best->second.freed);
+      if (better) best = at;
     }
     if (best == kept_.end()) return {};
-    const Block block = *best;
+    const Kept whole = best->second;
+    char* const pages = best->first;
+    const size_t bytes = whole.bytes - wanted < kCrumb ? whole.bytes : wanted;
     kept_.erase(best);
-    kept_bytes_ -= block.bytes;
-    return block;
+    if (bytes < whole.bytes) kept_[pages + bytes] = {whole.bytes - bytes, whole.freed, whole.offered};
+    kept_bytes_ -= bytes;
+    return {pages, bytes};
   }
 
   /// Gives the longest kept blocks back to the system until no more than `most` bytes are kept.
   void drop(size_t most) {
     while (kept_bytes_ > most) {
-      const Block block = kept_.front();
-      kept_.pop_front();
-      kept_bytes_ -= block.bytes;
-      ::munmap(block.pages, block.bytes);
+      const auto oldest = std::min_element(kept_.begin(), kept_.end(), [](const auto& a, const auto& b) {
+        return a.second.freed < b.second.freed;
+      });
+      kept_bytes_ -= oldest->second.bytes;
+      ::munmap(oldest->first, oldest->second.bytes);
+      kept_.erase(oldest);
     }
   }
 
@@ -127,15 +180,17 @@ class KeptMemory final : public c10::Allocator {
     void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return {};
     ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: one fault for 2 MiB instead of 512
-    return {pages, bytes};
+    return {static_cast<char*>(pages), bytes};
   }
 
   std::mutex mutex_;
   c10::Allocator* small_ = c10::GetDefaultCPUAllocator();
-  std::list<Block> kept_;  // longest kept first
+  std::map<char*, Kept> kept_;
   std::unordered_map<void*, Block> given_;
   size_t kept_bytes_ = 0, used_ = 0, most_ = 0;
   size_t next_shift_ = 0;
+  uint64_t freed_ = 0;
+  int64_t fresh_blocks_ = 0;
 };
 
 }  // namespace
@@ -152,6 +207,10 @@ void forget_kept_memory() {
 
 int64_t kept_cpu_memory() {
   return KeptMemory::instance().kept();
+}
+
+int64_t fresh_cpu_blocks() {
+  return KeptMemory::instance().fresh_blocks();
 }
 
 }  // namespace rushes

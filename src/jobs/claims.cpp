@@ -85,7 +85,7 @@ void Claims::release_all() {
 }
 
 void Claims::count_death(const std::string& id, const std::string& owner, std::string how) const {
-  const auto status = read_owner_status(folder_.owners() / (fs::path(owner).filename().string() + ".json"));
+  const auto status = read_owner_status(folder_.owner(owner));
   // It also held clips that were finished and waiting to be written: those did not kill it.
   if (status && status->item != id && status->writing != id) return;
   if (status && how.empty()) how = crash_of(*status, id);
@@ -177,7 +177,7 @@ std::vector<std::string> Claims::all() const {
 /// A rank that crashed while it helped with a clip, whose leader, on another host, is not yet known to be
 /// dead.
 bool Claims::is_evidence(const std::string& token) const {
-  const auto status = read_owner_status(folder_.owners() / (token + ".json"));
+  const auto status = read_owner_status(folder_.owner(token));
   return status && status->crash != 0 && !status->helps.empty() && holder(status->helps);
 }
 
@@ -196,7 +196,7 @@ int64_t Claims::sweep() {
     ++dead;
     std::error_code ignored;
     fs::remove_all(folder_.work() / token, ignored);
-    fs::remove(folder_.owners() / (token + ".json"), ignored);
+    fs::remove(folder_.owner(token), ignored);
   }
   return dead;
 }

@@ -111,6 +111,14 @@ std::string dataset_text(const OutputFolder& folder, bool verify, FileHashes& ha
 
 ExportCount export_webdataset(const OutputFolder& folder, const ExportOptions& options) {
   std::error_code error;
+  // A run takes what lies in its own folders for its own.
+  const fs::path inside =
+      fs::weakly_canonical(options.to, error).lexically_relative(fs::weakly_canonical(folder.root(), error));
+  const std::string part = inside.empty() ? ".." : inside.begin()->string();
+  for (const char* own : {"videos", "latents", "frames", "items", "logs", "hdf5", "report", ".rushes"}) {
+    if (part == own)
+      fail("--to: ", options.to.string(), " lies in the run's own folder ", own, "; choose another");
+  }
   fs::create_directories(options.to, error);
   if (error) fail("--to: cannot make the folder ", options.to.string(), ": ", error.message());
   for (const auto& entry : fs::directory_iterator(options.to)) {

@@ -33,6 +33,10 @@ class OutputFolder {
   std::filesystem::path hidden() const { return root_ / ".rushes"; }
   std::filesystem::path claims() const { return hidden() / "claims"; }
   std::filesystem::path owners() const { return hidden() / "owners"; }
+  /// An owner's file; a claim may hold any text, which never leads out of the folder.
+  std::filesystem::path owner(const std::string& token) const {
+    return owners() / (std::filesystem::path(token).filename().string() + ".json");
+  }
   std::filesystem::path work() const { return hidden() / "work"; }
   std::filesystem::path deaths() const { return hidden() / "deaths"; }
   std::filesystem::path embeddings() const { return hidden() / "embeddings"; }

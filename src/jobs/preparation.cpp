@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -59,6 +60,10 @@ void check_writable(const fs::path& root) {
   }
 }
 
+bool saves_hdf5(const Job& job) {
+  return std::find(job.save.begin(), job.save.end(), "hdf5") != job.save.end();
+}
+
 /// Folders of the output that are there already must take new files too.
 void check_parts_writable(const Job& job, const fs::path& root) {
   std::vector<std::string> parts = {"items", "logs"};
@@ -66,6 +71,8 @@ void check_parts_writable(const Job& job, const fs::path& root) {
     parts.push_back(output.substr(0, output.find('/')));
   for (const char* own : {"", "claims", "owners", "work", "deaths"})
     parts.push_back(str(".rushes/", own));
+  if (job.kind == JobKind::regress) parts.push_back("report");
+  if (saves_hdf5(job)) parts.push_back("hdf5/spool");
   Problems problems;
   for (const std::string& part : parts) {
     const fs::path path = root / part;
@@ -110,6 +117,18 @@ void check_places(const ResolvedJob& job, const fs::path& root) {
     std::error_code error;
     if (fs::exists(root / own, error) && !fs::is_regular_file(root / own, error))
       problems.add("output: ", (root / own).string(), " is no file; move it away");
+  }
+  std::error_code error;
+  if (saves_hdf5(job.job) && fs::is_directory(root / "dataset.h5", error))
+    problems.add("output: ", (root / "dataset.h5").string(),
+                 " is a folder; move it away: the data set belongs there");
+  for (fs::directory_iterator at(root / "hdf5/spool", error), end; !error && at != end; at.increment(error)) {
+    std::error_code ignored;
+    const std::string name = at->path().filename().string();
+    const bool slot = name.find_first_not_of("0123456789") == std::string::npos;
+    const bool folder = at->is_directory(ignored);
+    if (slot ? !folder : folder && name.ends_with(".lock"))
+      problems.add("output: ", at->path().string(), " is not what belongs there; move it away");
   }
   const std::set<std::string> odd = odd_entries(job.job, root);
   const auto check = [&](std::string place) {

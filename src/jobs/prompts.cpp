@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/file.h"
 #include "config/csv.h"
@@ -197,6 +198,7 @@ void read_csv(std::string_view text, RowReader& rows) {
   if (table.empty()) return;
   std::vector<std::string> header = table.front().cells;
   const int64_t line = table.front().line;
+  std::set<std::string> columns;
   for (std::string& key : header) {
     const size_t first = std::min(key.find_first_not_of(' '), key.size());
     key = key.substr(first, key.find_last_not_of(' ') + 1 - first);
@@ -204,7 +206,7 @@ void read_csv(std::string_view text, RowReader& rows) {
       rows.problems().add(name, ":", line, ": the header has a column without a name");
       return;
     }
-    if (std::count(header.begin(), header.end(), key) > 1) {
+    if (!columns.insert(key).second) {
       rows.problems().add(name, ":", line, ": ", key, ": this column stands twice in the header");
       return;
     }

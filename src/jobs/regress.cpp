@@ -317,6 +317,7 @@ Comparison compare_output(const fs::path& output, const std::vector<ClipFiles>& 
   if (!fs::is_directory(references, error))
     fail("--references: no folder ", references.string(),
          " here; rushes bless OUTPUT --references DIR makes one");
+  make_report_folder(output / "report");
   Comparison comparison = compare_clips(clips, store, thresholds, stopped);
   warn_of_lower_thresholds(comparison, thresholds);
   comparison.output = output.string();
@@ -382,7 +383,8 @@ void bless(const BlessRequest& request, std::ostream& out) {
   std::map<std::string, ReferenceKey> keys;
   std::set<std::string> ids;
   for (const ClipFiles& clip : clips) {
-    out << clip.id << ": " << bless_clip(store, clip, time) << std::endl;
+    const std::string what = bless_clip(store, clip, time);  // which may throw
+    out << clip.id << ": " << what << std::endl;
     keys.emplace(key_of(clip).folder(), key_of(clip));
     ids.insert(clip.id);
   }

@@ -32,6 +32,7 @@
 #include "jobs/signals.h"
 #include "jobs/time_limit.h"
 #include "jobs/watchdog.h"
+#include "pipelines/stages/denoising.h"
 
 namespace rushes {
 namespace {
@@ -192,6 +193,7 @@ bool JobRun::load() {
     threads_ = threads_of(world_.place());
     set_threads(threads_);
     watch_->timeout_seconds = rank_timeout();
+    DenoisingStage::trade_pieces(at::kCPU);  // what it refuses is told before any clip
     // Later than the ranks of a clip miss each other, which they can say more of.
     watching_ = {.hang_seconds = 1.25 * watch_->timeout_seconds + 5, .grace_seconds = grace_seconds()};
     job_ = load_job(request_.job_file, overrides);
@@ -405,7 +407,7 @@ void JobRun::work() {
 void JobRun::blame(const Item& item, bool waited, const Claims& claims) const {
   const auto leader = claims.holder(item.id);
   if (!leader) return;
-  const fs::path file = folder_->owners() / (fs::path(*leader).filename().string() + ".json");
+  const fs::path file = folder_->owner(*leader);
   const auto beat = [&] {
     const auto status = read_owner_status(file);
     return status ? status->beat : 0;

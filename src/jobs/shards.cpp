@@ -255,9 +255,10 @@ void ShardStore::remove_unused(const DatasetContents& contents) {
   std::error_code error;
   for (fs::directory_iterator at(folder_.root() / "hdf5", error), end; !error && at != end;
        at.increment(error)) {
+    std::error_code ignored;
+    if (!at->is_directory(ignored)) continue;  // somebody's own file
     for (const std::string& name : names_in(at->path(), ".h5")) {
       const std::string path = str("hdf5/", at->path().filename().string(), "/", name);
-      std::error_code ignored;
       if (used.count(path) == 0) fs::remove(folder_.root() / path, ignored);
     }
   }

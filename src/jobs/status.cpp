@@ -1,6 +1,7 @@
 #include "jobs/status.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "base/log.h"
@@ -12,49 +13,33 @@ namespace {
 
 constexpr size_t kMostFailuresShown = 10;
 
-/// What the events tell of the latest run.
-struct LatestRun {
-  double first_start = 0;
-  double last_done = 0;
-  int64_t done = 0;
-  double done_flops = 0;
-  std::map<std::string, double> stops;  // of every run with a time limit: when, in seconds since 1970
-  std::string ended;
-};
-
-LatestRun latest_run(const OutputFolder& folder, const std::map<std::string, double>& flops) {
-  LatestRun run;
-  read_events(folder.events(), 0, [&](const nlohmann::json& event) {
-    const auto text = [&](const char* key) {
-      const auto at = event.find(key);
-      return at != event.end() && at->is_string() ? at->get<std::string>() : std::string();
-    };
-    const std::string name = text("event");
-    const double time = seconds_of(text("time"));
-    if (name == "run_started") {
-      LatestRun next;
-      next.stops = std::move(run.stops);
-      run = std::move(next);
-      const auto limit = event.find("limit");
-      const bool limited = limit != event.end() && limit->is_number() && limit->get<double>() > 0;
-      if (limited) run.stops[text("run")] = time + limit->get<double>();
-    }
-    if (name == "item_started" && run.first_start == 0) run.first_start = time;
-    if (name == "item_done") {
-      const auto at = flops.find(text("id"));
-      run.done_flops += at == flops.end() ? 0 : at->second;
-      run.last_done = time;
-      ++run.done;
-    }
-    if (name == "run_ended") {
-      run.ended = str("run ended with exit code ", event.value("code", nlohmann::json()).dump(), " at ",
-                      text("time"));
-    }
-  });
-  return run;
-}
-
 }  // namespace
+
+void StatusReader::LatestRun::take(const nlohmann::json& event) {
+  const auto text = [&](const char* key) {
+    const auto at = event.find(key);
+    return at != event.end() && at->is_string() ? at->get<std::string>() : std::string();
+  };
+  const std::string name = text("event");
+  const double time = seconds_of(text("time"));
+  if (name == "run_started") {
+    LatestRun next;
+    next.stops = std::move(stops);
+    *this = std::move(next);
+    const auto limit = event.find("limit");
+    const bool limited = limit != event.end() && limit->is_number() && limit->get<double>() > 0;
+    if (limited) stops[text("run")] = time + limit->get<double>();
+  }
+  if (name == "item_started" && first_start == 0) first_start = time;
+  if (name == "item_done") {
+    done.push_back(text("id"));
+    last_done = time;
+  }
+  if (name == "run_ended") {
+    ended =
+        str("run ended with exit code ", event.value("code", nlohmann::json()).dump(), " at ", text("time"));
+  }
+}
 
 StatusReader::StatusReader(const std::filesystem::path& root)
     : folder_(OutputFolder::open(root)), watch_(folder_.owners()) {}
@@ -96,18 +81,25 @@ StatusReport StatusReader::look() {
     }
   }
   report.running = !report.view.owners.empty();
-  const LatestRun run = latest_run(folder_, flops);
-  const double until = report.running ? seconds_of(utc_now()) : run.last_done;
-  if (run.done > 0 && until > run.first_start) {
-    report.clips_per_hour = 3600.0 * static_cast<double>(run.done) / (until - run.first_start);
-    report.view.flops_per_second = report.running ? run.done_flops / (until - run.first_start) : 0;
+  events_read_ = read_events(folder_.events(), events_read_,
+                             [this](const nlohmann::json& event) { latest_.take(event); });
+  const double until = report.running ? seconds_of(utc_now()) : latest_.last_done;
+  const double took = until - latest_.first_start;
+  if (!latest_.done.empty() && took > 0) {
+    report.clips_per_hour = 3600.0 * static_cast<double>(latest_.done.size()) / took;
+    const double done_flops = std::accumulate(latest_.done.begin(), latest_.done.end(), 0.0,
+                                              [&](double sum, const std::string& id) {
+                                                const auto at = flops.find(id);
+                                                return sum + (at == flops.end() ? 0 : at->second);
+                                              });
+    report.view.flops_per_second = report.running ? done_flops / took : 0;
   }
   for (const OwnerStatus& owner : report.view.owners) {
-    const auto stop = run.stops.find(owner.run);
+    const auto stop = latest_.stops.find(owner.run);
     double& first = report.view.stop_at;
-    if (stop != run.stops.end()) first = first > 0 ? std::min(first, stop->second) : stop->second;
+    if (stop != latest_.stops.end()) first = first > 0 ? std::min(first, stop->second) : stop->second;
   }
-  report.last_event = run.ended;
+  report.last_event = latest_.ended;
   return report;
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 // `rushes status`: how far the runs over an output folder are, seen from outside, while they run and after.
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,7 @@ struct StatusReport {
   bool running = false;       // somebody alive works on it
 };
 
-/// Looks at a folder again and again; items that are settled are not read twice.
+/// Looks at a folder again and again; items that are settled and events are not read twice.
 class StatusReader {
  public:
   /// Throws UserError where `root` is no output folder.
@@ -27,8 +29,21 @@ class StatusReader {
   StatusReport look();
 
  private:
+  /// What the events told of the latest run so far.
+  struct LatestRun {
+    double first_start = 0;
+    double last_done = 0;
+    std::vector<std::string> done;        // ids; one that was made twice stands twice
+    std::map<std::string, double> stops;  // of every run with a time limit: when, in seconds since 1970
+    std::string ended;
+
+    void take(const nlohmann::json& event);
+  };
+
   OutputFolder folder_;
   OwnerWatch watch_;
+  LatestRun latest_;
+  uint64_t events_read_ = 0;                    // bytes of events.jsonl
   std::map<std::string, std::string> settled_;  // id -> "" (done) or the error
   std::string fresh_;                           // a --fresh run that is not through: only what it made counts
 };

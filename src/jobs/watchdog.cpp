@@ -121,8 +121,7 @@ void Watchdog::look_after_neighbour() {
   const int other = (parts_.world.rank() + 1) % parts_.world.size();
   if (neighbour_.empty()) {
     for (const OwnerStatus& owner : read_owners(parts_.folder)) {
-      if (owner.first == parts_.first && owner.rank == other)
-        neighbour_ = parts_.folder.owners() / (owner.token + ".json");
+      if (owner.first == parts_.first && owner.rank == other) neighbour_ = parts_.folder.owner(owner.token);
     }
   }
   const auto status = neighbour_.empty() ? std::nullopt : read_owner_status(neighbour_);

@@ -92,11 +92,20 @@ std::string report_junit(const Comparison& comparison) {
   return xml + "  </testsuite>\n</testsuites>\n";
 }
 
-void write_report(const std::filesystem::path& folder, const Comparison& comparison,
-                  const std::vector<Night>& nights) {
+void make_report_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) fail("cannot make the folder ", folder.string(), ": ", error.message());
+  if (error)
+    fail("cannot make the folder ", folder.string(), ": ", error.message(), "; move what is there away");
+  for (const char* name : {"report.json", "junit.xml", "summary.txt", "index.html"}) {
+    if (std::filesystem::is_directory(folder / name, error))
+      fail((folder / name).string(), " is a folder; move it away: the report belongs there");
+  }
+}
+
+void write_report(const std::filesystem::path& folder, const Comparison& comparison,
+                  const std::vector<Night>& nights) {
+  make_report_folder(folder);
   const std::string owner = str("report-", ::getpid());
   const auto replace = ordered_json::error_handler_t::replace;
   write_file_atomic(folder / "report.json", report_json(comparison).dump(2, ' ', false, replace) + "\n",

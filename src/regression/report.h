@@ -20,6 +20,10 @@ std::string report_junit(const Comparison& comparison);
 /// `nights`: oldest first, this comparison the last of them.
 std::string report_html(const Comparison& comparison, const std::vector<Night>& nights);
 
+/// Makes `folder`. Throws UserError where it cannot be made, or where something is in the way of what is to
+/// be written there.
+void make_report_folder(const std::filesystem::path& folder);
+
 /// Writes all of them into `folder`, each whole or not at all. Throws UserError.
 void write_report(const std::filesystem::path& folder, const Comparison& comparison,
                   const std::vector<Night>& nights);

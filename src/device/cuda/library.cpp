@@ -20,7 +20,10 @@ CudaDevices list_cuda_devices() {
   if (count == 0) result.why_none = "the driver lists no GPU (see CUDA_VISIBLE_DEVICES)";
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp found;
-    if (cudaGetDeviceProperties(&found, i) != cudaSuccess) continue;
+    if (cudaGetDeviceProperties(&found, i) != cudaSuccess) {
+      cudaGetLastError();
+      continue;
+    }
     CudaDevice device;
     device.index = i;
     device.name = found.name;
@@ -29,15 +32,19 @@ CudaDevices list_cuda_devices() {
     device.capability_minor = found.minor;
     // Compiled for sm_80 (which every 8.x runs) and sm_90a (9.0 alone runs it).
     device.has_kernels = found.major == 8 || (found.major == 9 && found.minor == 0);
-    size_t free = 0, total = 0;
-    int before = 0;
-    if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(i) == cudaSuccess) {
-      if (cudaMemGetInfo(&free, &total) == cudaSuccess) device.free_bytes = static_cast<int64_t>(free);
-      cudaSetDevice(before);
-    }
     result.list.push_back(device);
   }
   return result;
+}
+
+int64_t cuda_free_memory(int index) {
+  size_t free = 0, total = 0;
+  int before = 0;
+  const bool known = cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(index) == cudaSuccess &&
+                     cudaMemGetInfo(&free, &total) == cudaSuccess;
+  cudaSetDevice(before);
+  cudaGetLastError();  // an answer, not an error for the next call to find
+  return known ? static_cast<int64_t>(free) : 0;
 }
 
 int64_t cuda_allocated_peak(at::Device device) {

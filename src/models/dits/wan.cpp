@@ -15,7 +15,6 @@ namespace {
 // diffusers' cross-attention takes the last 512 of all context tokens for text and those before for images
 // (WanAttnProcessor: "hardcoded for now").
 constexpr int64_t kTextTokens = 512;
-constexpr int64_t kKeepKeys = 4;  // the text's keys are kept for videos of up to this many times its tokens
 constexpr double kImageNormEps = 1e-5;  // WanImageEmbedding leaves FP32LayerNorm's default
 
 std::string block_name(size_t number) {
@@ -263,10 +262,9 @@ WanTransformer::Condition WanTransformer::embed_condition(const TransformerInput
 std::shared_ptr<const WanTransformer::Condition> WanTransformer::condition(const TransformerInputs& inputs,
                                                                            int64_t tokens,
                                                                            const StepContext& context) const {
-  // The text's keys are the same at every step. Beside a short video they are much of its work and worth
-  // their memory; beside a long one they are neither. A trace is to show every layer.
+  // A trace is to show every layer.
   const bool keep = context.memo != nullptr && context.trace == nullptr &&
-                    kKeepKeys * inputs.encoder_hidden_states.size(1) >= tokens;
+                    WanConfig::keeps_text_keys(inputs.encoder_hidden_states.size(1), tokens);
   if (!keep) return std::make_shared<Condition>(embed_condition(inputs, context));
   std::vector<at::Tensor> of{inputs.encoder_hidden_states};
   if (inputs.encoder_hidden_states_image) of.push_back(*inputs.encoder_hidden_states_image);
@@ -331,7 +329,7 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
       patch_embedding_.embed(own_tokens(patch_embedding_.cut(given.to(device_, dtype_)), 1, context));
   context.note("patch_embedding", x);
   const Time time = embed_time(inputs.timestep, context);
-  const auto conditions = condition(inputs, sequence.tokens, context);
+  const auto conditions = condition(inputs, x.size(1), context);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_block(i, x, *conditions, time.blocks, sequence, context);
   }

@@ -26,6 +26,11 @@ struct WanConfig {
   int64_t rope_max_seq_len = 1024;           // most tokens along each axis
   std::optional<int64_t> pos_embed_seq_len;  // set: first and last frame's images are told apart by position
 
+  /// Whether the text's keys and values are kept from step to step beside `tokens` tokens of video on a rank:
+  /// they are the same at every step, and beside a short video much of its work and worth their memory;
+  /// beside a long one they are neither.
+  static bool keeps_text_keys(int64_t text_tokens, int64_t tokens) { return 8 * text_tokens >= tokens; }
+
   int64_t dim() const { return num_attention_heads * attention_head_dim; }
   int64_t patch_volume() const { return patch_size[0] * patch_size[1] * patch_size[2]; }
 };

@@ -11,7 +11,6 @@ namespace rushes {
 namespace {
 
 constexpr double kImageTokens = 257;  // of CLIP ViT-H/14: 16 x 16 patches and the class
-constexpr double kKeepKeys = 4;       // as in wan.cpp: the text's keys are kept beside short videos
 
 double real(int64_t n) {
   return static_cast<double>(n);
@@ -44,7 +43,7 @@ struct Part {
     if (c.image_dim) text += static_cast<int64_t>(kImageTokens) * (c.pos_embed_seq_len ? 2 : 1);
     dim = real(c.dim());
     own = real(tp_heads * c.attention_head_dim);
-    keeps_keys = kKeepKeys * real(clip.text_tokens) >= real(tokens);
+    keeps_keys = WanConfig::keeps_text_keys(clip.text_tokens, tokens);
   }
 };
 

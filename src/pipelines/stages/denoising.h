@@ -31,8 +31,10 @@ class DenoisingStage : public Stage {
   void keep_output(const ForwardBatch& batch, const RunContext& context) override;
   void release_weights() override;
 
- private:
+  /// Pieces in which heads are traded (RUSHES_OVERLAP). Throws UserError where that is no such number.
   static int64_t trade_pieces(at::Device device);
+
+ private:
   Reloadable<Transformer>& expert(const at::Tensor& timestep);
   Reloadable<Transformer>& other_expert(const at::Tensor& timestep);
   at::Tensor model_timestep(const at::Tensor& timestep, const at::Tensor& latents) const;

@@ -5,7 +5,10 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cstdint>
+#include <fstream>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace rushes {
@@ -37,8 +40,18 @@ TEST_CASE(
   }
   CHECK(kept_cpu_memory() > before);
   CHECK(pages_of(mebibytes(64)) == place);
-  CHECK(pages_of(mebibytes(60)) == place);  // at most an eighth too large
-  CHECK(pages_of(mebibytes(40)) != place);  // too much of 64 would be wasted
+  CHECK(pages_of(mebibytes(60)) == place);
+  const int64_t fresh = fresh_cpu_blocks();
+  {
+    // Three in the place of one, and the place whole again afterwards.
+    const at::Tensor a = mebibytes(40).fill_(1), b = mebibytes(10).fill_(2), c = mebibytes(12).fill_(3);
+    for (const auto& [tensor, value] : {std::pair{a, 1}, {b, 2}, {c, 3}}) {
+      CHECK(tensor.min().item<int>() == value);
+      CHECK(tensor.max().item<int>() == value);
+    }
+  }
+  CHECK(pages_of(mebibytes(64)) == place);
+  CHECK(fresh_cpu_blocks() == fresh);
   CHECK(kept_cpu_memory() <= 81 * kMiB);
   {
     const at::Tensor big = mebibytes(100);  // the new most
@@ -51,6 +64,33 @@ TEST_CASE(
   many.clear();
   CHECK(kept_cpu_memory() <= 127 * kMiB);
   CHECK(at::equal(at::ones({4 * kMiB}).add_(1), at::full({4 * kMiB}, 2.0f)));
+}
+
+/// Bytes of this process that the system may take: -1 where it does not say.
+int64_t offered_bytes() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  for (std::string word; file >> word;) {
+    int64_t kibibytes = 0;
+    if (word == "LazyFree:" && file >> kibibytes) return kibibytes * 1024;
+  }
+  return -1;
+}
+
+TEST_CASE("what is soon wanted again is not offered to the system, what nobody wants for long is") {
+  keep_cpu_memory();
+  forget_kept_memory();
+  if (offered_bytes() < 0) return;
+  const at::Tensor most = mebibytes(200);  // of which a quarter is kept
+  at::Tensor large = mebibytes(40).fill_(1), small = mebibytes(2).fill_(1);
+  const at::Tensor between =
+      mebibytes(3);  // wherever they lie, a block of two may take the large one's place
+  large.reset();
+  small.reset();
+  CHECK(offered_bytes() < 8 * kMiB);
+  for (int i = 0; i < 70; ++i)
+    mebibytes(2).fill_(1);
+  CHECK(offered_bytes() > 32 * kMiB);
+  CHECK((mebibytes(40).fill_(3) == 3).all().item<bool>());
 }
 
 TEST_CASE("threads share what is kept") {

@@ -14,6 +14,9 @@
 #include "base/str.h"
 #include "kernels/common/cpu.h"
 #include "kernels/flash_attention/flash_attention.h"
+#include "kernels/gated_add/gated_add.h"
+#include "kernels/gelu/gelu.h"
+#include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rotary/rotary.h"
@@ -52,7 +55,17 @@ std::string digests() {
     const at::Tensor q = values({1, 300, 2, 66}, 9).div_(4).to(dtype);
     if (can_flash_attention(q)) text += digest(flash_attention(q, q, q, 0.1)) + " ";
     const LinearWeight dense(values({70, 66}, 10).to(dtype));
-    if (dense.panels().defined()) text += digest(linear(x, dense, values({70}, 11).to(dtype))) + " ";
+    const at::Tensor bias = values({70}, 11).to(dtype);
+    if (dense.panels().defined()) {
+      text += digest(linear(x, dense, bias)) + " ";
+      text += digest(linear(x, dense, bias, Epilogue::gelu_tanh)) + " ";
+    }
+    text += digest(layer_norm(x, values({66}, 6), values({66}, 12), 1e-6)) + " ";
+    at::Tensor sum = x.clone();
+    gated_add_(sum, x, {values({1, 66}, 13), {}});
+    text += digest(sum) + " ";
+    gelu_tanh_(sum);
+    text += digest(sum) + " ";
   }
   return text;
 }

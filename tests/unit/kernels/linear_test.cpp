@@ -58,7 +58,8 @@ TEST_CASE("linear equals its definition", "[kernels]") {
 TEST_CASE("linear with GELU is GELU of linear, to the bit", "[kernels]") {
   at::manual_seed(5);
   for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
-    for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {5, 8, 24}, {300, 64, 330}, {0, 4, 3}}) {
+    for (const auto& [rows, in, out] :
+         {std::tuple{1, 1, 1}, {5, 8, 24}, {300, 64, 330}, {100, 4100, 70}, {0, 4, 3}}) {
       for (const bool with_bias : {true, false}) {
         const at::Tensor x = at::randn({rows, in}).to(dtype), bias = at::randn({out}).to(dtype);
         const LinearWeight weight(at::randn({out, in}).to(dtype));

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "base/error.h"
+#include "device/kept_memory.h"
 #include "models/dits/wan.h"
 #include "models/dits/wan_cost.h"
 #include "support/folder.h"
@@ -156,6 +158,28 @@ TEST_CASE("rotary tables turn by frame, row and column") {
     CHECK(table.cos[token][i].item<float>() == Approx(std::cos(expected)).margin(1e-7));
     CHECK(table.sin[token][i].item<float>() == Approx(std::sin(expected)).margin(1e-7));
   }
+}
+
+TEST_CASE("no step after the first asks the system for memory") {
+  const c10::InferenceMode inference;
+  keep_cpu_memory();
+  Json config = kSmall;
+  config.update({{"attention_head_dim", 64}, {"ffn_dim", 600}});
+  const TensorStore none;
+  TensorLoader loader(none, {.device = at::kCPU, .dtype = at::kFloat, .invented = true}, "transformer");
+  const auto model = make_wan_transformer(config, loader, "config.json");
+  TransformerInputs inputs = small_inputs(1);
+  inputs.hidden_states = at::randn({1, 3, 4, 96, 96});  // 9,216 tokens: every tensor of them is large
+  StepMemo memo;
+  StepContext context;
+  context.memo = &memo;
+  std::vector<int64_t> fresh;
+  for (int64_t step = 0; step < 4; ++step) {
+    model->forward(inputs, context);
+    fresh.push_back(fresh_cpu_blocks());
+  }
+  CHECK(fresh[0] > 0);
+  CHECK(fresh[3] == fresh[0]);
 }
 
 TEST_CASE("a token's own time equals the sample's where all are the same") {
