@@ -129,6 +129,7 @@ def case_everything_wrong_at_every_level_is_told_at_once(folder, model):
     said += [("wrong.jsonl:1:", "prompt")]
     (folder / "wrong.jsonl").write_text('{"promt": "a"}\n')
     sets = {"sampling.heigth=3": "sampling.heigth: unknown key; did you mean 'height'?",
+            "a\nerror: b=3": "a?error: b: unknown key",
             "smapling.height=3": "smapling: unknown key; did you mean 'sampling'?",
             "sampling.seed=1e30": "sampling.seed: must be a whole number from 0 up; found the number 1e30",
             "sampling.width=": "sampling.width: must be a whole number from 1 to 16384; found nothing",
@@ -157,6 +158,7 @@ def case_prompt_lines_in_every_format(folder, model):
          ("rows.csv:10:", "never closed")),
         ("none.csv", "promt,id\na,b\n", ("none.csv:1:", "no column 'prompt'")),
         ("twice.csv", "prompt,prompt\na,b\n", ("twice.csv:1:", "stands twice")),
+        ("wide.csv", "prompt," + ",".join(f"k{i}" for i in range(100_000)) + "\na\n", ("wide.csv:2:", "1 cells")),
         ("bytes.csv", b"prompt\nok\n\xff\n\x00\n", ("bytes.csv:3:", "is not UTF-8"), ("bytes.csv:4:", "holds a NUL")),
         ("list.yaml", "- good\n- {prompt: a, id: ../x}\n- 3\n- {promt: a}\n- {prompt: a, seed: -1}\n- [a]\n- \"a\\0\"\n",
          ("list.yaml:2:", "'../x'"), ("list.yaml:3:", "must be a prompt in quotes"),

@@ -143,6 +143,32 @@ def case_spoilt_files_of_a_run(folder, model):
     each(spoilt(), check)
 
 
+def case_what_is_in_the_way_is_told_before_anything_runs(folder, model):
+    job = (["run", "job.yaml", "--set", "save=[hdf5]"], ["run", "job.yaml"])
+    rows = [("dataset.h5", True, 0, "is a folder"), ("hdf5/spool", False, 0, "is in the way"),
+            ("hdf5/spool/0.lock", True, 0, "move it away"), ("hdf5/spool/3", False, 0, "move it away"),
+            ("hdf5", False, 0, "is in the way"), ("videos", False, 1, "is in the way"), ("logs", False, 1, "is in the way")]
+    lone(folder, model)
+    for number, (name, is_folder, which, words) in enumerate(rows):
+        place = folder / f"o{number}" / name
+        place.parent.mkdir(parents=True)
+        place.mkdir() if is_folder else place.write_text("note")
+        refused([*job[which], "--set", f"output=o{number}"], [(name.split("/")[-1], words)], folder)
+    # Somebody's note beside the shards is nobody's business; a data set is not exported into one.
+    out = folder / "notes"
+    accepted([*job[0], "--set", "output=notes"], [], folder)
+    (out / "hdf5" / "README.txt").write_text("note")
+    accepted([*job[0], "--set", "output=notes"], [], folder)
+    expect((out / "hdf5" / "README.txt").read_text() == "note", "a foreign file is gone")
+    refused(["dataset", "export", "notes", "--to", "notes/hdf5"], [("--to", "own folder hdf5")], folder)
+
+
+def case_wrong_variables_are_told_before_anything_runs(folder, model):
+    lone(folder, model)
+    for name in ("RUSHES_OVERLAP", "RUSHES_THREADS", "RUSHES_RANK_TIMEOUT"):
+        refused(["run", "job.yaml", "--set", "output=fresh"], [(name, "'x'")], folder, environment={name: "x"})
+
+
 def case_hostile_claims_and_owners(folder, model):
     out = finished(folder, model)
     for path in [*(out / "items").iterdir(), *(out / "videos").iterdir()]:

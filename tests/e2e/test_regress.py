@@ -293,9 +293,22 @@ def case_what_cannot_be_compared_is_said_before_anything_runs(folder, model):
     for arguments in (["compare", folder / "first"], ["compare", folder / "none", "--references", folder / "references"],
                       ["compare", folder / "first", "--references", folder / "none"],
                       ["compare", folder / "first", "--references", folder / "references", "--min-ssim", "x"],
+                      ["compare", folder / "first", "--references", ""], ["bless", folder / "first", "--references", ""],
                       ["bless", folder / "first"], ["bless", folder / "first", "--references", folder / "r", "--only", "x"]):
         tool(*arguments, code=2)
     expect(not (folder / "r").exists() and not (folder / "none").exists(), "a refused command wrote something")
+    # A report that cannot be written is told before clips are made or the night is noted.
+    def there():
+        return {str(path): path.read_bytes() for part in ("first", "references", "night")
+                for path in (folder / part).rglob("*") if path.is_file()}
+    for part in ("first", "night"):
+        (folder / part).mkdir(exist_ok=True)
+        (folder / part / "report").write_text("in the way")
+    before = there()
+    tool("compare", folder / "first", "--references", folder / "references", code=2)
+    text = run(job_file(folder, "night"), mpi=False, code=2)
+    expect("report is in the way" in text, text)
+    expect(there() == before, "something was written")
 
 
 def case_noise_floor(folder, model):

@@ -215,6 +215,8 @@ def case_messages_tell_what_is_wrong(world):
         missing = [word for word in words if word not in got.stderr]
         expect(got.returncode == 2 and not missing, f"{settings}: {got.returncode}, without {missing}:\n{got.stderr}")
         expect(not output.exists() and "internal error" not in got.stderr, f"{settings}: {got.stderr}")
+    got = world.cluster.call(binary(), "submit", job, "--nightly=", code=None)
+    expect(got.returncode == 2 and "must be a time of day" in got.stderr, f"--nightly=: {got.returncode}: {got.stderr}")
     no_slurm = subprocess.run([binary(), "submit", job], env={**os.environ, "PATH": "/nowhere"}, capture_output=True, text=True)
     expect(no_slurm.returncode == 2 and "no Slurm here" in no_slurm.stderr, no_slurm.stderr)
 
