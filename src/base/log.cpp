@@ -91,7 +91,7 @@ void log_to_file(const std::string& path) {
   log.file.close();
   log.file.clear();
   struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     fail("cannot write the log ", path, ": something that is no file is in the way");
   log.file.open(path, std::ios::app);
   if (!log.file) fail("cannot write the log ", path, ": check that the folder exists and may be written");

@@ -28,7 +28,8 @@ void EventLog::add(const std::string& event, nlohmann::json fields) const {
     line[key] = value;
   std::string text = line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 
-  const int fd = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
+  const int fd =
+      ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0) return log_warning("cannot write ", path_.string(), ": ", std::strerror(errno));
   while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
   }

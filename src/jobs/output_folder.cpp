@@ -68,7 +68,7 @@ std::string OutputFolder::frame_name(int64_t index) {
 }
 
 FolderLock::FolderLock(const OutputFolder& folder)
-    : fd_(::open((folder.hidden() / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    : fd_(::open((folder.hidden() / "lock").c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)) {
   const std::string path = (folder.hidden() / "lock").string();
   if (fd_ < 0) fail("cannot write ", path, ": ", std::strerror(errno));
   while (::flock(fd_, LOCK_EX) != 0) {

@@ -274,7 +274,7 @@ void RestartCount::set(int64_t value) const {
   std::string text = nlohmann::json{{"without_progress", value}}.dump();
   text.resize(63, ' ');
   text += '\n';
-  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0) fail("cannot write ", path_.string(), ": ", std::strerror(errno));
   const bool written = ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
   const int why = errno;

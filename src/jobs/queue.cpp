@@ -58,7 +58,7 @@ void Front::write(size_t place) const {
   std::string text = str(digest_, " ", place);
   text.resize(std::max(text.size() + 1, kFrontBytes) - 1, ' ');
   text += '\n';
-  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) return;
   [[maybe_unused]] const ssize_t written = ::pwrite(fd, text.data(), text.size(), 0);
   ::close(fd);

@@ -108,7 +108,12 @@ def spoilt():
     """name, command, what lies where (relative path -> bytes, or what makes it)."""
     lists = b'{"a": [' + b"[]," * 15_000_000 + b"[]]}\n"
     deep, deep_object = b"[" * DEEP + b"]" * DEEP, b'{"model":' * DEEP + b"1" + b"}" * DEEP + b"\n"
-    folder, outside = (lambda path: path.mkdir()), (lambda path: path.symlink_to("../victim"))
+    folder = (lambda path: path.mkdir())
+
+    def outside(path):
+        out = next(parent for parent in path.parents if parent.name == "out")
+        path.symlink_to(out.parent / "victim")
+
     rows = [(f"{what} everywhere", command, {name: content for name in HIDDEN}) for what, content in
             [("garbage", b"\xff\0{"), ("lists", b"[1]\n"), ("null", b"null\n"),
              ("numbers", b'{"items": [3, {"id": 3}], "run": 3, "model": 3}\n')]
@@ -123,7 +128,9 @@ def spoilt():
     return rows + [("no place for " + name, RUN, {name: make}) for name, make in
                    [(".rushes/lock", os.mkfifo), (".rushes/lock", folder), ("failed.jsonl", folder), ("job.yaml", folder),
                     ("job.yaml", os.mkfifo), ("job.yaml", outside),
-                    ("logs/rank-0.log", os.mkfifo), ("logs/rank-0.log", folder), (".rushes/claims", b"x"),
+                    ("logs/rank-0.log", os.mkfifo), ("logs/rank-0.log", folder), ("logs/rank-0.log", outside),
+                    ("events.jsonl", outside), (".rushes/lock", outside), (".rushes/front", outside),
+                    (".rushes/restarts.json", outside), (".rushes/claims", b"x"),
                     (".rushes/claims", lambda path: path.symlink_to("/nowhere")),
                     (".rushes/embeddings", b"x"), (".rushes/work", outside)]]
 
