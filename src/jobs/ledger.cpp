@@ -39,7 +39,7 @@ std::string missing_output(const ItemRecord& record, const std::vector<std::stri
 
 /// A sample with other pixels than the job wants now (`dataset.pixels`) is to be made again.
 std::string other_pixels(const ItemRecord& record, const std::filesystem::path& root, const Job& job) {
-  if (std::find(job.save.begin(), job.save.end(), "hdf5") == job.save.end()) return {};
+  if (!saves_hdf5(job)) return {};
   for (const FileEntry& file : record.files) {
     if (file.kind != "hdf5") continue;
     try {
@@ -62,6 +62,10 @@ nlohmann::json identity(const ResolvedJob& job) {
 }
 
 }  // namespace
+
+bool saves_hdf5(const Job& job) {
+  return std::find(job.save.begin(), job.save.end(), "hdf5") != job.save.end();
+}
 
 std::vector<std::string> outputs_of(const std::string& id, const Job& job) {
   std::vector<std::string> outputs;

@@ -41,6 +41,8 @@ LedgerEntry look_up(const ResolvedJob& job, const Item& item, const OutputFolder
 
 /// Where an item's outputs lie, relative to the folder; a kind of many files ends in '/'.
 std::vector<std::string> outputs_of(const std::string& id, const Job& job);
+/// Whether its clips go into a data set (save: [hdf5]).
+bool saves_hdf5(const Job& job);
 
 /// Looks up every item, in the order of the job's. Throws UserError listing every item that is refused (same
 /// id, another request), with the changed keys and both values.

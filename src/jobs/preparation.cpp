@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -58,10 +57,6 @@ void check_writable(const fs::path& root) {
   if (::access(there.c_str(), W_OK | X_OK) != 0) {
     fail("output: ", root.string(), " cannot be written: ", there.string(), ": ", std::strerror(errno));
   }
-}
-
-bool saves_hdf5(const Job& job) {
-  return std::find(job.save.begin(), job.save.end(), "hdf5") != job.save.end();
 }
 
 /// Folders of the output that are there already must take new files too.

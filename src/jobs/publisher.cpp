@@ -13,6 +13,7 @@
 #include "base/version.h"
 #include "config/job_file.h"
 #include "jobs/checkpoints.h"
+#include "jobs/ledger.h"
 #include "jobs/provenance.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
@@ -164,8 +165,7 @@ Sample Publisher::sample_of(const Delivery& delivery, const fs::path& video) con
 }
 
 void Publisher::join_shards(bool all) {
-  const auto& save = job_.save;
-  if (std::find(save.begin(), save.end(), "hdf5") == save.end()) return;
+  if (!saves_hdf5(job_)) return;
   if (!all && spooled_ < job_.dataset.shard_clips) return;
   shards_.join(facts_.replica, all);
   spooled_ = 0;

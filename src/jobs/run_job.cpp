@@ -459,9 +459,7 @@ int JobRun::compare_with_references(int code) {
 
 /// save: [hdf5]: what is spooled becomes shards, and all of them one set; not where the run has to end.
 int JobRun::finish_dataset(int code) {
-  const auto& save = job_.job.save;
-  const bool wanted = std::find(save.begin(), save.end(), "hdf5") != save.end();
-  if (!wanted || !trouble_.empty() || stop_.requested()) return code;
+  if (!saves_hdf5(job_.job) || !trouble_.empty() || stop_.requested()) return code;
   ShardStore::Findings found;
   const int joined =
       guarded([&] { found = ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
