@@ -27,7 +27,7 @@ struct Party {
 };
 
 void wait_for(const std::function<bool()>& ready) {
-  for (int i = 0; i < 1000 && !ready(); ++i)
+  for (int i = 0; i < 6000 && !ready(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   REQUIRE(ready());
 }

@@ -199,7 +199,7 @@ TEST_CASE("a clip that cannot be written beside the making of the next one is wr
       setrlimit(RLIMIT_DATA, &tight);
       return;
     }
-    for (int i = 0; i < 300 && !kept; ++i) {
+    for (int i = 0; i < 6000 && !kept; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
       kept = rank.writer.set_aside() == 1;
     }

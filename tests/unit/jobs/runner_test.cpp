@@ -319,17 +319,20 @@ TEST_CASE("a rank waits for a live owner's item, and takes it over when that one
     return 0;
   });
   Rank rank(temporary.path(), job);
-  for (int i = 0; i < 500 && rank.claims.all().empty(); ++i)
+  for (int i = 0; i < 6000 && rank.claims.all().empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   REQUIRE(rank.claims.all() == std::vector<std::string>{"a"});
+  bool waited = false;
   std::thread killer([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    CHECK(!fs::exists(rank.folder.record("a")));
-    CHECK(fs::exists(rank.folder.record("b")));
+    for (int i = 0; i < 6000 && !fs::exists(rank.folder.record("b")); ++i)  // a busy disk takes its time
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    waited = fs::exists(rank.folder.record("b")) && !fs::exists(rank.folder.record("a"));
     other.kill();
   });
   CHECK(rank.go().empty());
   killer.join();
+  CHECK(waited);
   CHECK(rank.pipeline.prompts == std::vector<std::string>{"a b", "a a"});
   CHECK(rank.record("a").done);
   CHECK(rank.record("a").attempts == 1);  // being killed is no failed try
