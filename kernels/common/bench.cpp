@@ -3,14 +3,18 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/timer.h"
+#include "base/version.h"
+#include "device/device.h"
 #include "device/kept_memory.h"
 
 namespace rushes {
@@ -92,12 +96,25 @@ void bench_report(const std::string& op, const BenchOptions& options, const std:
                      {"copy_seconds", row.copy_seconds}});
   }
   if (options.json.empty()) return;
-  const nlohmann::json report = {{"op", op},
-                                 {"device", options.device.str()},
-                                 {"threads", at::get_num_threads()},
-                                 {"cpu_capability", at::get_cpu_capability()},
-                                 {"cases", cases}};
+  nlohmann::json report = bench_origin(options);
+  report["op"] = op;
+  report["cases"] = cases;
   write_file_atomic(options.json, report.dump(2) + "\n", "bench");
+}
+
+nlohmann::json bench_origin(const BenchOptions& options) {
+  const DeviceInfo machine = device_info();
+  const std::time_t now = std::time(nullptr);
+  char date[16] = "";
+  std::tm day{};
+  if (::gmtime_r(&now, &day) != nullptr) std::strftime(date, sizeof date, "%Y-%m-%d", &day);
+  const bool gpu = options.device.is_cuda() && !machine.cuda.empty();
+  return {{"date", date},
+          {"device", gpu ? machine.cuda[0].name : machine.cpu_model},
+          {"kind", options.device.str()},
+          {"threads", at::get_num_threads()},
+          {"cpu_capability", machine.cpu_level},
+          {"versions", {{"rushes", version_text()}, {"torch", TORCH_VERSION}}}};
 }
 
 void bench_check(const char* op, const at::Tensor& ours, const at::Tensor& definition) {
@@ -108,16 +125,21 @@ void bench_check(const char* op, const at::Tensor& ours, const at::Tensor& defin
     fail(op, " ", definition.toString(), " is off by ", worst, ", more than ", allowed);
 }
 
+std::vector<BenchRow> bench_tokens(const BenchOptions& options, std::array<int64_t, 2> dims,
+                                   TokensBench* measure) {
+  std::vector<BenchRow> rows;
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    rows.push_back(measure(options.device, dtype, 3120, dims[0]));
+    rows.push_back(measure(options.device, dtype, 32760, dims[0]));
+    if (options.device.is_cuda()) rows.push_back(measure(options.device, dtype, 32760, dims[1]));
+  }
+  return rows;
+}
+
 int bench_tokens_main(int count, char** words, const char* op, std::array<int64_t, 2> dims,
                       TokensBench* measure) {
   return bench_main(count, words, [&](const BenchOptions& options) {
-    std::vector<BenchRow> rows;
-    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
-      rows.push_back(measure(options.device, dtype, 3120, dims[0]));
-      rows.push_back(measure(options.device, dtype, 32760, dims[0]));
-      if (options.device.is_cuda()) rows.push_back(measure(options.device, dtype, 32760, dims[1]));
-    }
-    bench_report(op, options, rows);
+    bench_report(op, options, bench_tokens(options, dims, measure));
   });
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,17 @@ BenchRow bench_beside(at::Device device, const std::string& name, double bytes,
 void bench_report(const std::string& op, const BenchOptions& options, const std::vector<BenchRow>& rows);
 /// A UserError where `ours` is further from `definition` than the format explains: nothing wrong is timed.
 void bench_check(const char* op, const at::Tensor& ours, const at::Tensor& definition);
+/// What figures are worth nothing without: {"date", "device" as it is named, "threads", "versions"}.
+nlohmann::json bench_origin(const BenchOptions& options);
 /// A bench's main: runs `body`; an error is printed and gives 2 (user) or 1.
 int bench_main(int count, char** words, const std::function<void(const BenchOptions&)>& body);
 
-/// The main of an op over [1, tokens, dim]: each format at the token counts of Wan (two latent frames of 480
-/// x 832, and 81 frames), `dims` being the width of 1.3B and, on a GPU, of 14B.
+/// An op over [1, tokens, dim]: each format at the token counts of Wan (two latent frames of 480 x 832, and
+/// 81 frames), `dims` being the width of 1.3B and, on a GPU, of 14B.
 using TokensBench = BenchRow(at::Device device, at::ScalarType dtype, int64_t tokens, int64_t dim);
+std::vector<BenchRow> bench_tokens(const BenchOptions& options, std::array<int64_t, 2> dims,
+                                   TokensBench* measure);
+/// The main of an op that is timed over tokens alone.
 int bench_tokens_main(int count, char** words, const char* op, std::array<int64_t, 2> dims,
                       TokensBench* measure);
 

@@ -96,4 +96,8 @@ at::Tensor rms_norm_reference(const at::Tensor& x, const at::Tensor& weight, dou
   return y.to(weight.scalar_type()) * weight;
 }
 
+at::Tensor rms_norm_silu_reference(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return at::silu(rms_norm_reference(x, weight, eps).to(at::kFloat)).to(x.scalar_type());
+}
+
 }  // namespace rushes

@@ -1,10 +1,12 @@
 // CUDA half of rms_norm, for sm_80 and up.
 //
-// One block a row, rows over the grid. A row is read from memory once and written once where a block can hold
-// it in registers (up to kThreads * kHeldPacks packs of 16 bytes: 32,768 16-bit numbers); a longer row is
-// read twice, the second time mostly out of L2. The weight is read by every block and stays in L2. Loads and
-// stores are 16 bytes wide where pointers and strides allow it, single elements otherwise. No shared memory
-// but the reduction's; no scratch memory; no synchronisation with the host.
+// One block a row, rows over the grid; a row that one warp holds (a VAE's: up to 1,024 16-bit numbers) has a
+// warp to itself, eight to a block, so that the grid fills a multiprocessor. A row is read from memory once
+// and written once where its threads can hold it in registers (up to kThreads * kHeldPacks packs of 16 bytes:
+// 32,768 16-bit numbers); a longer row is read twice, the second time mostly out of L2. The weight is read by
+// every block and stays in L2. Loads and stores are 16 bytes wide where pointers and strides allow it, single
+// elements otherwise. No shared memory but the reduction's; no scratch memory; no synchronisation with the
+// host.
 //
 // Sums: each thread adds its own squares in order, a warp by butterflies, the warps in order: the same for
 // any grid.
@@ -22,6 +24,7 @@ namespace {
 
 constexpr int kMaxThreads = 512;
 constexpr int kHeldPacks = 8;  // packs a thread keeps between the two passes
+constexpr int kWarpRows = 8;   // rows of a block where a warp has one each
 
 // ---- CUDA kernels
 // ------------------------------------------------------------------------------------------------
@@ -68,11 +71,13 @@ __device__ __forceinline__ void write_pack(const Pack<X, kCount>& x, const W* we
 }
 
 // kCount numbers a load; kHeld packs a thread kept in registers, 0 where the row is too long for that.
+// Threads: x within a row, y rows (more than one only where x is a warp).
 template <class X, class W, class Y, int kCount, int kHeld, bool kRoundFirst>
 __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormTask task) {
   const int64_t packs = task.dim / kCount;
   const W* weight = static_cast<const W*>(task.weight);
-  for (int64_t row = blockIdx.x; row < task.rows; row += gridDim.x) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.y;
+  for (int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; row < task.rows; row += step) {
     const X* x = static_cast<const X*>(task.x) + row * task.x_stride;
     Y* y = static_cast<Y*>(task.y) + row * task.y_stride;
 
@@ -93,7 +98,9 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormTask task)
         sum += squares<X, kCount>(load_pack<X, kCount>(x + p * kCount));
       }
     }
-    const float mean = block_sum(sum) / static_cast<float>(task.dim);
+    // Warps of a block may have a different number of rows: those that have their own do not wait for others.
+    sum = blockDim.x == 32 ? warp_sum(sum) : block_sum(sum);
+    const float mean = sum / static_cast<float>(task.dim);
     const float factor = 1.0f / sqrtf(mean + task.eps);
 
     // Scale and store.
@@ -125,14 +132,16 @@ void launch(const RmsNormTask& task, cudaStream_t stream) {
   // Threads enough for four packs each, in whole warps; a grid of at most what the hardware counts in x.
   const int64_t wanted = (packs + 4 * 32 - 1) / (4 * 32) * 32;
   const int threads = static_cast<int>(std::clamp<int64_t>(wanted, 32, kMaxThreads));
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(task.rows, 0x7fffffff));
+  const dim3 block(static_cast<unsigned>(threads), threads == 32 ? kWarpRows : 1);
+  const auto blocks =
+      static_cast<unsigned>(std::min<int64_t>((task.rows + block.y - 1) / block.y, 0x7fffffff));
   const int64_t per_thread = (packs + threads - 1) / threads;
   if (per_thread <= 4) {
-    rms_norm_kernel<X, W, Y, kCount, 4, kRoundFirst><<<blocks, threads, 0, stream>>>(task);
+    rms_norm_kernel<X, W, Y, kCount, 4, kRoundFirst><<<blocks, block, 0, stream>>>(task);
   } else if (per_thread <= kHeldPacks) {
-    rms_norm_kernel<X, W, Y, kCount, kHeldPacks, kRoundFirst><<<blocks, threads, 0, stream>>>(task);
+    rms_norm_kernel<X, W, Y, kCount, kHeldPacks, kRoundFirst><<<blocks, block, 0, stream>>>(task);
   } else {
-    rms_norm_kernel<X, W, Y, kCount, 0, kRoundFirst><<<blocks, threads, 0, stream>>>(task);
+    rms_norm_kernel<X, W, Y, kCount, 0, kRoundFirst><<<blocks, block, 0, stream>>>(task);
   }
 }
 

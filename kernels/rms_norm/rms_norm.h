@@ -32,5 +32,6 @@ void rms_norm_silu_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& w
 /// The definition in ATen's words, on any device: what tests and benches hold the kernels to.
 at::Tensor rms_norm_reference(const at::Tensor& x, const at::Tensor& weight, double eps,
                               RmsNormRounding rounding = RmsNormRounding::after_weight);
+at::Tensor rms_norm_silu_reference(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 }  // namespace rushes

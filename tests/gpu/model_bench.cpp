@@ -110,6 +110,10 @@ int main(int count, char** words) {
         for (const rushes::Case& one : rushes::cases(small))
           rows.push_back(rushes::run(one, rushes::write_configs(folder, small), options.device));
         std::filesystem::remove_all(folder);
-        if (!options.json.empty()) std::ofstream(options.json) << rows.dump(1) << "\n";
+        if (!options.json.empty()) {
+          nlohmann::json report = rushes::bench_origin(options);
+          report["cases"] = rows;
+          std::ofstream(options.json) << report.dump(1) << "\n";
+        }
       });
 }

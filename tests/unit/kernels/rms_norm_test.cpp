@@ -75,6 +75,36 @@ void compare_views(at::Device device) {
   }
 }
 
+// Into the middle of another tensor and turned, in every format; far out; NaN.
+void compare_with_silu(at::Device device) {
+  at::manual_seed(21);
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const int64_t dim : {1, 3, 64, 96, 100, 384, 1030}) {
+      const at::Tensor x = at::randn({2, 6, dim}).mul_(4).to(device, dtype),
+                       weight = at::randn({dim}).mul_(3).to(device, dtype);
+      const at::Tensor expected = rms_norm_silu_reference(x, weight, 1e-30);
+      const double tolerance = dtype == at::kFloat ? 2e-6 : dtype == at::kHalf ? 2e-3 : 1e-2;
+      const at::Tensor wide = at::full({2, 8, dim}, 7).to(device, dtype);
+      at::Tensor middle = wide.narrow(1, 2, 6),
+                 turned = at::empty({dim, 6, 2}, x.options()).permute({2, 1, 0});
+      CAPTURE(dtype, dim);
+      for (at::Tensor* out : {&middle, &turned}) {
+        rms_norm_silu_out(*out, x, weight, 1e-30);
+        CHECK(worst(*out, expected) <= tolerance);
+      }
+      CHECK((wide.narrow(1, 0, 2) == 7).all().item<bool>());
+    }
+  }
+  at::Tensor out = at::empty({1, 4}, device),
+             far = at::tensor({-300.0f, 300.0f, 1.0f, 0.0f}).view({1, 4}).to(device);
+  rms_norm_silu_out(out, far, at::tensor({1e38f, 1e6f, 1.0f, 1.0f}).to(device), 1e-30);
+  CHECK(out.isfinite().all().item<bool>());  // e^(10^6) is no number
+  CHECK(out[0][0].item<float>() == 0);
+  far[0][3] = std::numeric_limits<float>::quiet_NaN();
+  rms_norm_silu_out(out, far, at::Tensor(), 1e-30);
+  CHECK(out.isnan().all().item<bool>());
+}
+
 TEST_CASE("rms_norm is its definition on the CPU") {
   compare_with_definition(at::kCPU);
 }
@@ -86,6 +116,7 @@ TEST_CASE("rms_norm is its definition on a GPU", "[gpu]") {
   if (!test::has_gpu()) return;
   compare_with_definition(at::kCUDA);
   compare_views(at::kCUDA);
+  compare_with_silu(at::kCUDA);
 }
 
 TEST_CASE("rms_norm rounds where torch.nn.RMSNorm and T5LayerNorm do") {
@@ -103,31 +134,7 @@ TEST_CASE("rms_norm rounds where torch.nn.RMSNorm and T5LayerNorm do") {
 }
 
 TEST_CASE("rms_norm_silu_out is silu of rms_norm, into any view") {
-  at::manual_seed(21);
-  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
-    for (const int64_t dim : {1, 3, 64, 100, 384}) {
-      const at::Tensor x = at::randn({2, 6, dim}).mul_(4).to(dtype),
-                       weight = at::randn({dim}).mul_(3).to(dtype);
-      const at::Tensor expected = at::silu(rms_norm_reference(x, weight, 1e-30).to(at::kFloat));
-      const double tolerance = dtype == at::kFloat ? 2e-6 : dtype == at::kHalf ? 2e-3 : 1e-2;
-      const at::Tensor wide = at::full({2, 8, dim}, 7).to(dtype);
-      at::Tensor middle = wide.narrow(1, 2, 6),
-                 turned = at::empty({dim, 6, 2}, x.options()).permute({2, 1, 0});
-      CAPTURE(dtype, dim);
-      for (at::Tensor* out : {&middle, &turned}) {
-        rms_norm_silu_out(*out, x, weight, 1e-30);
-        CHECK(worst(*out, expected) <= tolerance);
-      }
-      CHECK((wide.narrow(1, 0, 2) == 7).all().item<bool>());
-    }
-  }
-  at::Tensor out = at::empty({1, 4}), far = at::tensor({-300.0f, 300.0f, 1.0f, 0.0f}).view({1, 4});
-  rms_norm_silu_out(out, far, at::tensor({1e38f, 1e6f, 1.0f, 1.0f}), 1e-30);
-  CHECK(out.isfinite().all().item<bool>());  // e^(10^6) is no number
-  CHECK(out[0][0].item<float>() == 0);
-  far[0][3] = std::numeric_limits<float>::quiet_NaN();
-  rms_norm_silu_out(out, far, at::Tensor(), 1e-30);
-  CHECK(out.isnan().all().item<bool>());
+  compare_with_silu(at::kCPU);
 }
 
 TEST_CASE("rms_norm is bit-equal for any number of threads") {
