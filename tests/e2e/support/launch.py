@@ -64,11 +64,15 @@ class Launch:
         return pids
 
     def kill(self, pids, number=signal.SIGKILL):
+        """How many it reached."""
+        reached = 0
         for pid in pids:
             try:
                 os.kill(pid, number)
+                reached += 1
             except ProcessLookupError:
                 pass
+        return reached
 
     def wait(self, timeout=300):
         """The exit code; everything is killed and an error raised where it takes longer."""
