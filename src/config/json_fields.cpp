@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "base/nearest.h"
+#include "base/quote.h"
+#include "config/value.h"
 
 namespace rushes {
 namespace {
@@ -12,9 +14,8 @@ using nlohmann::json;
 
 /// "found the text "abc"", short.
 std::string found(const json& value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return str("found ", value.is_null() ? "" : value.type_name(), value.is_null() ? "" : " ", text);
+  return str("found ", value.is_null() ? "" : value.type_name(), value.is_null() ? "" : " ",
+             short_json(value));
 }
 
 bool is_integer(const json& value) {
@@ -32,6 +33,10 @@ bool is_boolean(const json& value) {
 
 }  // namespace
 
+std::string short_json(const json& value, size_t bytes) {
+  return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), bytes);
+}
+
 JsonFields::JsonFields(const json& object, std::string where) : object_(object), where_(std::move(where)) {
   if (!object_.is_object()) problems_.add(where_, ": must be a JSON object, ", found(object_));
 }
@@ -44,7 +49,9 @@ const json* JsonFields::get(const std::string& key) {
   read_.insert(key);
   if (!object_.is_object()) return nullptr;
   const auto at = object_.find(key);
-  return at == object_.end() ? nullptr : &*at;
+  if (at != object_.end()) return &*at;
+  absent_.insert(key);
+  return nullptr;
 }
 
 const json* JsonFields::required(const std::string& key) {
@@ -149,14 +156,20 @@ void JsonFields::range(const std::string& key, double value, double low, double 
 }
 
 void JsonFields::only(const std::string& key, const json& value) {
-  const json* there = get(key);
-  if (there != nullptr && *there != value) {
-    problem(key, "only ", value.dump(), " is supported, ", found(*there));
+  read_.insert(key);
+  if (has(key) && object_[key] != value) {
+    problem(key, "only ", value.dump(), " is supported, ", found(object_[key]));
   }
 }
 
 void JsonFields::harmless(const std::vector<std::string>& keys) {
   read_.insert(keys.begin(), keys.end());
+}
+
+std::string JsonFields::defaults_taken() const {
+  if (absent_.empty()) return {};
+  return str(where_, " lacks ", join(absent_, ", "),
+             ", so the default was taken: where a tensor does not fit, write there what it was made with");
 }
 
 void JsonFields::finish() {
@@ -167,14 +180,13 @@ void JsonFields::finish() {
     }
   }
   for (const auto& key : missing_)
-    problems_.add(where_, ": missing field '", key, "'", did_you_mean(key, unread));
+    problems_.add(where_, ": missing field ", quote_name(key), did_you_mean(key, unread));
   std::vector<std::string> absent;  // what a misspelt field can have meant
   for (const auto& key : read_) {
     if (!has(key)) absent.push_back(key);
   }
   for (const auto& key : unread) {
-    problems_.add(where_, ": unknown field '", key, "' (",
-                  object_[key].dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 60),
+    problems_.add(where_, ": unknown field ", quote_name(key), " (", short_json(object_[key]),
                   "): it may change the result and is not supported", did_you_mean(key, absent));
   }
   problems_.throw_if_any();

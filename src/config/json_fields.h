@@ -12,6 +12,9 @@
 
 namespace rushes {
 
+/// A value in a message: its JSON, cut behind so many bytes.
+std::string short_json(const nlohmann::json& value, size_t bytes = 60);
+
 class JsonFields {
  public:
   /// `where` goes before each message ("models/x/vae/config.json").
@@ -47,6 +50,10 @@ class JsonFields {
   /// Fields that change no result (training-time switches, version stamps). Fields that start with '_' always
   /// are.
   void harmless(const std::vector<std::string>& keys);
+  /// "m/config.json lacks a, b, so the default was taken: ..." of the fields that were read and are not
+  /// there;
+  /// "" where none is. For whom a default does not suit: a tensor may have been made with another value.
+  std::string defaults_taken() const;
   /// Throws UserError with everything noted and every field nobody read.
   void finish();
 
@@ -65,6 +72,7 @@ class JsonFields {
   const nlohmann::json& object_;
   std::string where_;
   std::set<std::string> read_;
+  std::set<std::string> absent_;  // of those, where a default stands in
   std::vector<std::string> missing_;
   Problems problems_;
 };

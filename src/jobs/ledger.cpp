@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "config/json_fields.h"
 #include "jobs/request_hash.h"
 #include "jobs/shards.h"
 #include "weights/model_dir.h"
@@ -164,10 +165,10 @@ void check_folder_identity(const ResolvedJob& job, const OutputFolder& folder) {
     const nlohmann::json before = there.contains(key) ? there[key] : nlohmann::json();
     if (before == now[key]) continue;
     const std::string given = std::string(key) == "model" && there.contains("model_as_given")
-                                  ? str(there["model_as_given"].dump(), ", ")
+                                  ? str(short_json(there["model_as_given"], 200), ", ")
                                   : std::string();
-    problems.add(folder.root().string(), " holds the clips of another ", key, " (", given, before.dump(),
-                 "; now ", now[key].dump(), "); choose another output folder");
+    problems.add(folder.root().string(), " holds the clips of another ", key, " (", given, short_json(before),
+                 "; now ", short_json(now[key]), "); choose another output folder");
   }
   problems.throw_if_any();
 }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/quote.h"
 #include "config/file_names.h"
 #include "weights/model_dir.h"
 
@@ -116,7 +117,8 @@ std::optional<ItemRecord> read_record(const fs::path& path, std::vector<std::str
   if (!fs::exists(fs::symlink_status(path, error))) return std::nullopt;
   try {
     ItemRecord record = record_from(read_file(path, kMostRecordBytes), path.string());
-    if (record.id != path.stem().string()) fail(path.string(), ": it is the record of '", record.id, "'");
+    if (record.id != path.stem().string())
+      fail(path.string(), ": it is the record of ", quote_name(record.id));
     return record;
   } catch (const UserError& problem) {
     if (!fs::exists(fs::symlink_status(path, error))) return std::nullopt;  // taken away meanwhile

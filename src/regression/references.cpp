@@ -13,7 +13,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/quote.h"
 #include "config/file_names.h"
+#include "config/json_fields.h"
 #include "weights/hub/model_id.h"
 #include "weights/model_dir.h"
 
@@ -212,9 +214,10 @@ Reference ReferenceStore::read(const std::string& key, const std::string& id) co
   const fs::path path = pointer(key, id);
   const json object = read_object(path);
   if (member_text(object, "schema") != kSchema)
-    fail(path.string(), ": schema '", member_text(object, "schema"), "'; this version reads ", kSchema);
+    fail(path.string(), ": schema ", quote_name(member_text(object, "schema")), "; this version reads ",
+         kSchema);
   if (member_text(object, "id") != id)
-    fail(path.string(), ": it is the reference of '", member_text(object, "id"), "'");
+    fail(path.string(), ": it is the reference of ", quote_name(member_text(object, "id")));
   Reference reference;
   reference.blessed = member_text(object, "blessed");
   reference.clip.id = id;
@@ -238,7 +241,7 @@ std::optional<double> ReferenceStore::model_min_ssim(const std::string& model) c
   const auto at = object.find("min_ssim");
   if (at == object.end()) return std::nullopt;
   if (!at->is_number() || at->get<double>() < 0 || at->get<double>() > 1)
-    fail(path.string(), ": min_ssim must be a number from 0 to 1; found ", at->dump());
+    fail(path.string(), ": min_ssim must be a number from 0 to 1; found ", short_json(*at));
   return at->get<double>();
 }
 

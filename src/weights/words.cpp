@@ -1,7 +1,6 @@
 #include "weights/words.h"
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "base/str.h"
 
@@ -21,19 +20,6 @@ constexpr std::array kDtypes = {
 };
 
 }  // namespace
-
-std::string quote_name(const std::string& name) {
-  constexpr size_t kLongest = 160;
-  constexpr size_t kEnd = 70;
-  std::string text = name;
-  if (name.size() > kLongest) {
-    const std::string_view view = name;
-    text = str(view.substr(0, kEnd), "...", view.substr(view.size() - kEnd), " (", view.size(), " bytes)");
-  }
-  std::string escaped = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  escaped.front() = escaped.back() = '\'';
-  return escaped;
-}
 
 std::string shape_text(at::IntArrayRef shape) {
   return str("[", join(shape, ", "), "]");

@@ -6,10 +6,10 @@
 #include <optional>
 #include <string>
 
+#include "base/quote.h"
+
 namespace rushes {
 
-/// A name out of a file in single quotes: control characters escaped, a long one cut in the middle.
-std::string quote_name(const std::string& name);
 /// "[2, 16, 3]".
 std::string shape_text(at::IntArrayRef shape);
 

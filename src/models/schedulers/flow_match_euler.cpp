@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "config/json_fields.h"
 
 namespace rushes {
@@ -66,7 +67,7 @@ FlowMatchEulerConfig parse_flow_match_euler(const nlohmann::json& config, const 
                    "true is not supported: no noise is drawn between the steps; set it to false");
   const std::string shift_type = fields.text("time_shift_type", "exponential");
   if (shift_type != "exponential" && shift_type != "linear")
-    fields.problem("time_shift_type", "'", shift_type, "' must be 'exponential' or 'linear'");
+    fields.problem("time_shift_type", quote_name(shift_type), " must be 'exponential' or 'linear'");
   fields.harmless({"base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len"});
   fields.finish();
   return result;

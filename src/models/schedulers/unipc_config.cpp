@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "config/json_fields.h"
 
 namespace rushes {
@@ -20,8 +21,8 @@ void parse_noise(const nlohmann::json& config, JsonFields& fields, UniPcConfig& 
   result.beta_schedule = fields.text("beta_schedule", "linear");
   if (result.beta_schedule != "linear" && result.beta_schedule != "scaled_linear" &&
       result.beta_schedule != "squaredcos_cap_v2")
-    fields.problem("beta_schedule", "'", result.beta_schedule,
-                   "' must be 'linear', 'scaled_linear' or 'squaredcos_cap_v2'");
+    fields.problem("beta_schedule", quote_name(result.beta_schedule),
+                   " must be 'linear', 'scaled_linear' or 'squaredcos_cap_v2'");
   const auto betas = config.find("trained_betas");
   if (betas != config.end() && !betas->is_null()) {
     result.trained_betas = fields.numbers("trained_betas", {});
@@ -50,13 +51,13 @@ void parse_sigmas(JsonFields& fields, UniPcConfig& result) {
   else if (spacing == "trailing")
     result.timestep_spacing = TimestepSpacing::trailing;
   else if (spacing != "linspace")
-    fields.problem("timestep_spacing", "'", spacing, "' must be 'linspace', 'leading' or 'trailing'");
+    fields.problem("timestep_spacing", quote_name(spacing), " must be 'linspace', 'leading' or 'trailing'");
   result.steps_offset = fields.integer("steps_offset", 0);
   fields.range("steps_offset", static_cast<double>(result.steps_offset), -1e6, 1e6);
   const std::string last = fields.text("final_sigmas_type", "zero");
   result.final_sigma_zero = last != "sigma_min";
   if (last != "zero" && last != "sigma_min")
-    fields.problem("final_sigmas_type", "'", last, "' must be 'zero' or 'sigma_min'");
+    fields.problem("final_sigmas_type", quote_name(last), " must be 'zero' or 'sigma_min'");
   result.sigma_min = fields.optional_number("sigma_min");
   result.sigma_max = fields.optional_number("sigma_max");
   result.shift_terminal = fields.optional_number("shift_terminal");
@@ -71,7 +72,7 @@ void parse_sigmas(JsonFields& fields, UniPcConfig& result) {
         "pipeline here gives; set it to false and give `flow_shift`");
   const std::string shift_type = fields.text("time_shift_type", "exponential");
   if (shift_type != "exponential" && shift_type != "linear")
-    fields.problem("time_shift_type", "'", shift_type, "' must be 'exponential' or 'linear'");
+    fields.problem("time_shift_type", quote_name(shift_type), " must be 'exponential' or 'linear'");
 }
 
 void parse_solver(JsonFields& fields, UniPcConfig& result) {
@@ -86,15 +87,15 @@ void parse_solver(JsonFields& fields, UniPcConfig& result) {
   else if (prediction == "flow_prediction")
     result.prediction_type = PredictionType::flow_prediction;
   else if (prediction != "epsilon")
-    fields.problem("prediction_type", "'", prediction,
-                   "' must be 'epsilon', 'sample', 'v_prediction' or 'flow_prediction'");
+    fields.problem("prediction_type", quote_name(prediction),
+                   " must be 'epsilon', 'sample', 'v_prediction' or 'flow_prediction'");
   if (!result.predict_x0 && result.prediction_type == PredictionType::flow_prediction)
     fields.problem("predict_x0", "false can't be used with prediction_type 'flow_prediction'");
   const std::string solver = fields.text("solver_type", "bh2");
   result.bh1 = solver == "bh1";
   // The three names of other solvers mean bh2, as in diffusers.
   if (solver != "bh1" && solver != "bh2" && solver != "midpoint" && solver != "heun" && solver != "logrho")
-    fields.problem("solver_type", "'", solver, "' must be 'bh1' or 'bh2'");
+    fields.problem("solver_type", quote_name(solver), " must be 'bh1' or 'bh2'");
   result.lower_order_final = fields.boolean("lower_order_final", true);
   result.disable_corrector = fields.integers("disable_corrector", {});
   fields.only("solver_p", nullptr);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/quote.h"
 
 namespace rushes {
 
@@ -19,7 +20,7 @@ const json& member(const json& object, const std::string& key, const std::string
   if (!object.is_object())
     fail(where, ": there is ", brief(object), " where an object with '", key, "' belongs");
   const auto found = object.find(key);
-  if (found == object.end()) fail(where, ": '", key, "' is missing");
+  if (found == object.end()) fail(where, ": ", quote_name(key), " is missing");
   return *found;
 }
 
@@ -46,10 +47,13 @@ int32_t count_member(const json& object, const std::string& key, const std::stri
 }
 
 void only_keys(const json& object, std::initializer_list<const char*> keys, const std::string& where) {
+  if (!object.is_object())
+    fail(where, ": there is ", brief(object), " where an object with ", join(keys, ", "), " belongs");
   for (const auto& [key, value] : object.items()) {
     const auto same = [&](const char* known) { return key == known; };
     if (std::none_of(keys.begin(), keys.end(), same)) {
-      fail(where, ": '", key, "' (", brief(value), ") is not supported here; known are ", join(keys, ", "));
+      fail(where, ": ", quote_name(key), " (", brief(value), ") is not supported here; known are ",
+           join(keys, ", "));
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "models/tokenizers/charsmap.h"
 #include "models/tokenizers/json_checks.h"
 #include "models/tokenizers/unicode.h"
@@ -171,8 +172,8 @@ Pattern parse_regex(const std::string& regex, const std::string& where) {
     atom = utf8_length(regex[0]);
   }
   if (atom == 0 || !read_quantifier(std::string_view(regex).substr(atom), pattern)) {
-    fail(where, ": the normalizer Replace has the regex '", regex,
-         "'; only one character or \\s with +, {n}, {n,} or {n,m} is supported");
+    fail(where, ": the normalizer Replace has the regex ", quote_name(regex),
+         "; only one character or \\s with +, {n}, {n,} or {n,m} is supported");
   }
   return pattern;
 }
@@ -298,8 +299,8 @@ void parse_into(const json& description, const std::string& where, int depth,
     const std::string start = text_member(description, "prepend", where);
     result.emplace_back([start](NormalizedText& text) { apply_prepend(text, start); });
   } else {
-    fail(where, ": the normalizer '", type,
-         "' is not supported (there are Sequence, Precompiled, Replace, Strip, Lowercase, Prepend)");
+    fail(where, ": the normalizer ", quote_name(type),
+         " is not supported (there are Sequence, Precompiled, Replace, Strip, Lowercase, Prepend)");
   }
 }
 

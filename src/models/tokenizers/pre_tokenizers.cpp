@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "models/tokenizers/json_checks.h"
 #include "models/tokenizers/unicode.h"
 #include "models/tokenizers/utf8.h"
@@ -85,7 +86,7 @@ Metaspace parse_metaspace(const json& description, const std::string& where) {
   Metaspace result;
   result.replacement = text_member(description, "replacement", where);
   if (result.replacement.empty() || utf8_length(result.replacement[0]) != result.replacement.size()) {
-    fail(where, ": Metaspace's replacement must be one character, not '", result.replacement, "'");
+    fail(where, ": Metaspace's replacement must be one character, not ", quote_name(result.replacement));
   }
   const std::string scheme =
       description.contains("prepend_scheme") ? text_member(description, "prepend_scheme", where) : "always";
@@ -94,7 +95,7 @@ Metaspace parse_metaspace(const json& description, const std::string& where) {
   } else if (scheme == "never") {
     result.prepend = PrependScheme::never;
   } else if (scheme != "always") {
-    fail(where, ": Metaspace's prepend_scheme is '", scheme, "', not always, first or never");
+    fail(where, ": Metaspace's prepend_scheme is ", quote_name(scheme), ", not always, first or never");
   }
   if (!flag_member(description, "add_prefix_space", true, where) && result.prepend != PrependScheme::never) {
     fail(where, ": Metaspace's add_prefix_space is false, which contradicts prepend_scheme '", scheme, "'");
@@ -128,8 +129,8 @@ void parse_into(const json& description, const std::string& where, int depth, Pr
     result.needs_origin = result.needs_origin || options.prepend == PrependScheme::first;
     result.steps.push_back(as_step(options));
   } else {
-    fail(where, ": the pre-tokenizer '", type,
-         "' is not supported (there are Sequence, WhitespaceSplit, Whitespace, Metaspace)");
+    fail(where, ": the pre-tokenizer ", quote_name(type),
+         " is not supported (there are Sequence, WhitespaceSplit, Whitespace, Metaspace)");
   }
 }
 

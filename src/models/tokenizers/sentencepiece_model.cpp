@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/quote.h"
 
 namespace rushes {
 namespace {
@@ -105,7 +106,7 @@ SentencePiece parse_piece(std::string_view message, size_t id, const std::string
   }
   if (!is_utf8(piece.text)) fail(where, ": piece ", id, " is not UTF-8");
   if (!std::isfinite(piece.score))
-    fail(where, ": piece ", id, " ('", piece.text, "') has the score ", piece.score);
+    fail(where, ": piece ", id, " (", quote_name(piece.text), ") has the score ", piece.score);
   return piece;
 }
 

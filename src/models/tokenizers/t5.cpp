@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/quote.h"
 #include "models/tokenizers/fast_tokenizer.h"
 #include "models/tokenizers/json_checks.h"
 #include "models/tokenizers/sentencepiece_model.h"
@@ -125,7 +126,7 @@ T5Source from_sentencepiece(const std::string& bytes, const std::string& where, 
 int64_t id_of(const AddedTokens& tokens, const std::string& content, const char* name,
               const std::string& where) {
   const int64_t id = tokens.find(content);
-  if (id < 0) fail(where, ": the ", name, " '", content, "' is no token");
+  if (id < 0) fail(where, ": the ", name, " ", quote_name(content), " is no token");
   return id;
 }
 
@@ -185,8 +186,8 @@ std::unique_ptr<Tokenizer> make_fast_tokenizer(const TokenizerFiles& files, cons
     added->add({parsed});
     const int64_t id = count_member(token, "id", json_where);
     if (added->find(parsed.content) != id) {
-      fail(json_where, ": added_tokens: '", parsed.content, "' is declared as ", id, " where its place is ",
-           added->find(parsed.content));
+      fail(json_where, ": added_tokens: ", quote_name(parsed.content), " is declared as ", id,
+           " where its place is ", added->find(parsed.content));
     }
   }
   add_special_tokens(settings, settings.extra.value_or(std::vector<AddedToken>()), *added);

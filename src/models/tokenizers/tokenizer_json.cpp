@@ -1,6 +1,7 @@
 #include "models/tokenizers/tokenizer_json.h"
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "models/tokenizers/json_checks.h"
 #include "weights/model_dir.h"
 
@@ -29,7 +30,7 @@ UnigramSpec parse_unigram(const json& model, const std::string& where) {
   const std::string type = model.contains("type")
                                ? text_member(model, "type", where)
                                : std::string(vocabulary.is_array() ? "Unigram" : "no type");
-  if (type != "Unigram") fail(where, ": the model '", type, "' is not supported (only Unigram is)");
+  if (type != "Unigram") fail(where, ": the model ", quote_name(type), " is not supported (only Unigram is)");
   only_keys(model, {"type", "unk_id", "vocab", "byte_fallback"}, where);
   if (!vocabulary.is_array())
     fail(where, ": vocab must be a list of [piece, score], not ", brief(vocabulary));
@@ -88,13 +89,13 @@ Template parse_template(const json& processor, const std::string& where) {
       const std::string inner = text_member(each, "type", where);
       if (inner == "ByteLevel") continue;  // it changes offsets only
       if (inner != "TemplateProcessing" || found) {
-        fail(where, ": the post-processor Sequence may hold one TemplateProcessing, not '", inner, "'");
+        fail(where, ": the post-processor Sequence may hold one TemplateProcessing, not ", quote_name(inner));
       }
       found = true;
       read_template(each, where, result);
     }
   } else {
-    fail(where, ": the post-processor '", type, "' is not supported (only TemplateProcessing is)");
+    fail(where, ": the post-processor ", quote_name(type), " is not supported (only TemplateProcessing is)");
   }
   return result;
 }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "models/tokenizers/json_checks.h"
 #include "weights/model_dir.h"
 
@@ -43,7 +44,8 @@ std::optional<AddedToken> named_token(const json& value, const std::string& wher
 void refuse_own_names(const json& object, const std::string& where) {
   for (const auto& [key, value] : object.items()) {
     if (key.ends_with("_token") && !is_named(key) && (value.is_string() || value.is_object())) {
-      fail(where, ": the special token '", key, "' is not supported (only ", join(kNamed, ", "), ")");
+      fail(where, ": the special token ", quote_name(key), " is not supported (only ", join(kNamed, ", "),
+           ")");
     }
   }
 }
@@ -65,7 +67,7 @@ void read_added_tokens(const json& decoder, const std::string& where, TokenizerS
     int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || id < 0) {
-      fail(where, ": added_tokens_decoder has the id '", key, "'");
+      fail(where, ": added_tokens_decoder has the id ", quote_name(key));
     }
     if (!value.is_object())
       fail(where, ": added_tokens_decoder: ", key, " must be an object, not ", brief(value));
@@ -78,7 +80,7 @@ std::optional<Side> side(const json& object, const std::string& key, const std::
   const std::string name = text_member(object, key, where);
   if (name == "left" || name == "Left") return Side::left;
   if (name == "right" || name == "Right") return Side::right;
-  fail(where, ": ", key, " is '", name, "', not left or right");
+  fail(where, ": ", key, " is ", quote_name(name), ", not left or right");
 }
 
 void read_config(const json& config, const std::string& where, TokenizerSettings& settings) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "models/tokenizers/utf8.h"
 
 namespace rushes {
@@ -84,7 +85,7 @@ Unigram::Unigram(const UnigramSpec& spec, const std::string& where)
   std::vector<std::pair<std::string_view, int32_t>> entries;
   double least = std::numeric_limits<double>::infinity();
   for (const auto& [text, score] : spec.pieces) {
-    if (!std::isfinite(score)) fail(where, ": the piece '", text, "' has the score ", score);
+    if (!std::isfinite(score)) fail(where, ": the piece ", quote_name(text), " has the score ", score);
     least = std::min(least, score);
     entries.emplace_back(text, static_cast<int32_t>(entries.size()));
     scores_.push_back(score);

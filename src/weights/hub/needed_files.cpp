@@ -94,7 +94,7 @@ std::vector<std::string> needed_files(const Tree& tree, const fs::path& snapshot
     const size_t configs = needed.size();
     add_weights(tree, snapshot, key, needed);
     if (before == needed.size()) {
-      problems.add(name, ": component '", key, "' has no files");
+      problems.add(name, ": component ", quote_name(key), " has no files");
     } else if (configs == needed.size()) {
       if (const std::string other = other_weights(tree, key); !other.empty())
         problems.add(name, ": component '", key, "' has its weights only as ", quote_name(other),

@@ -4,6 +4,7 @@
 
 using namespace rushes;
 using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
 using nlohmann::json;
 
 namespace {
@@ -85,6 +86,33 @@ TEST_CASE("Only one value, and ranges") {
   fields.range("c", static_cast<double>(fields.integer("c")), 3, 4);
   CHECK_THAT(complaint(fields), Contains("a: only \"layer\" is supported, found string \"rms\"") &&
                                     Contains("c: must lie between 3 and 4, is 2") && !Contains("b:"));
+}
+
+TEST_CASE("Fields for which a default stood in are told by name") {
+  const json object = json::parse(R"({"there":1,"null":null})");
+  JsonFields fields(object, "m/config.json");
+  fields.integer("there", 5);
+  fields.integer("count", 5);
+  fields.optional_integer("null", 3);
+  fields.numbers("list", {});
+  fields.only("fixed", true);
+  fields.harmless({"training"});
+  CHECK_THAT(fields.defaults_taken(),
+             StartsWith("m/config.json lacks count, list, so the default was taken"));
+  fields.finish();
+  JsonFields whole(object, "f");
+  whole.integer("there", 5);
+  CHECK(whole.defaults_taken().empty());
+}
+
+TEST_CASE("Long keys and values are cut") {
+  const std::string word(1 << 20, 'w');
+  const json object = {{word, word}, {"a", word}};
+  JsonFields fields(object, "f");
+  fields.integer("a", 1);
+  const std::string said = complaint(fields);
+  CHECK_THAT(said, Contains("unknown field 'www") && Contains("www...www") && Contains("(1048576 bytes)"));
+  CHECK(said.size() < 600);
 }
 
 TEST_CASE("What is no object is said once") {

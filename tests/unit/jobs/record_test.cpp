@@ -118,9 +118,16 @@ TEST_CASE("a broken record, or another item's, counts as none and is told of") {
   CHECK(!read_record(temporary.path() / "b.json", warnings));
   REQUIRE(warnings.size() == 2);
   CHECK_THAT(warnings[1], Contains("record of 'a'"));
+  ItemRecord long_id = done_record();
+  long_id.id = std::string(70000, 'i');
+  spill(temporary.path() / "b.json", to_text(long_id));
+  CHECK(!read_record(temporary.path() / "b.json", warnings));
+  REQUIRE(warnings.size() == 3);
+  CHECK_THAT(warnings[2], Contains("record of 'iii") && Contains("iii...iii") && Contains("(70000 bytes)"));
+  CHECK(warnings[2].size() < 500);
   fs::create_directory(temporary.path() / "c.json");
   CHECK(!read_record(temporary.path() / "c.json", warnings));
-  CHECK(warnings.size() == 3);
+  CHECK(warnings.size() == 4);
   spill(temporary.path() / "a.json", to_text(done_record()));
   CHECK(read_record(temporary.path() / "a.json", warnings));
 }
