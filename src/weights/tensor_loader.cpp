@@ -206,6 +206,7 @@ void TensorLoader::finish() {
   list_up_to(missing, "missing", lines);
   list_up_to(misfits_, "misshaped", lines);
   list_up_to(extra, "unexpected", lines);
+  if (!lines.empty() && !hint_.empty()) lines.push_back(str(what_, ": ", hint_));
   if (!lines.empty()) throw UserError(lines);
   if (shelf_) shelf_->finish();
 }

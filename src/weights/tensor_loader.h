@@ -79,6 +79,8 @@ class TensorLoader {
                   const std::function<at::Tensor(const std::vector<at::Tensor>&)>& make);
   /// Stored tensors that the model knowingly does not use (by exact name or, ending in '*', by start).
   void ignore(const std::string& pattern);
+  /// What else to say where tensors do not fit the config; "": nothing.
+  void explain(std::string hint) { hint_ = std::move(hint); }
   /// Throws UserError that lists every missing (with the nearest name left over), misshaped (both shapes) and
   /// unexpected tensor with its file; of each kind the first 200. Else what was made is there for others.
   void finish();
@@ -101,6 +103,7 @@ class TensorLoader {
   const TensorStore& store_;
   LoadOptions options_;
   std::string what_;
+  std::string hint_;
   std::unique_ptr<Shelf> shelf_;
   std::map<std::string, std::string> stored_name_;  // model's name -> stored name
   std::set<std::string> taken_;

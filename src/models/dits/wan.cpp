@@ -345,7 +345,9 @@ at::Tensor WanTransformer::forward(const TransformerInputs& inputs, const StepCo
 
 std::unique_ptr<Transformer> make_wan_transformer(const nlohmann::json& config, TensorLoader& loader,
                                                   const std::string& where) {
-  auto model = std::make_unique<WanTransformer>(read_wan_config(config, where), loader);
+  const WanConfig read = read_wan_config(config, where);
+  loader.explain(read.defaults_taken);
+  auto model = std::make_unique<WanTransformer>(read, loader);
   loader.finish();
   return model;
 }

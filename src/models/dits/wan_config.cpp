@@ -76,6 +76,7 @@ WanConfig read_wan_config(const nlohmann::json& config, const std::string& where
   fields.harmless({"qk_norm"});
   fields.only("window_size", {-1, -1});
   fields.finish();
+  c.defaults_taken = fields.defaults_taken();
   return c;
 }
 

@@ -25,6 +25,7 @@ struct WanConfig {
   std::optional<int64_t> added_kv_proj_dim;  // set: images have keys and values of their own
   int64_t rope_max_seq_len = 1024;           // most tokens along each axis
   std::optional<int64_t> pos_embed_seq_len;  // set: first and last frame's images are told apart by position
+  std::string defaults_taken;                // JsonFields::defaults_taken()
 
   /// Whether the text's keys and values are kept from step to step beside `tokens` tokens of video on a rank:
   /// they are the same at every step, and beside a short video much of its work and worth their memory;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "base/quote.h"
 #include "config/json_fields.h"
 
 namespace rushes {
@@ -69,7 +70,8 @@ void read_feed_forward(JsonFields& fields, T5Config& result) {
   const bool gated = kind.starts_with(gate);
   std::string name = gated ? kind.substr(gate.size()) : kind;
   if (name.find('-') != std::string::npos) {
-    fields.problem("feed_forward_proj", "'", kind, "' is neither an activation nor '", gate, "' and one");
+    fields.problem("feed_forward_proj", quote_name(kind), " is neither an activation nor '", gate,
+                   "' and one");
   }
   if (kind == "gated-gelu") name = "gelu_new";
   // Where they are written out, these two count.
@@ -81,7 +83,7 @@ void read_feed_forward(JsonFields& fields, T5Config& result) {
     std::vector<std::string> names;
     for (const auto& [each, activation] : kActivations)
       names.push_back(each);
-    fields.problem(key, "the activation '", name, "' is not supported (", join(names, ", "), ")",
+    fields.problem(key, "the activation ", quote_name(name), " is not supported (", join(names, ", "), ")",
                    did_you_mean(name, names));
   } else {
     result.activation = known->second;
@@ -120,6 +122,7 @@ T5Config parse_t5_config(const nlohmann::json& config, T5Variant variant, const 
   fields.only("is_decoder", false);
   fields.harmless(kHarmless);
   fields.finish();
+  result.defaults_taken = fields.defaults_taken();
   return result;
 }
 

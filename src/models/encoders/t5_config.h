@@ -25,6 +25,7 @@ struct T5Config {
   double layer_norm_epsilon = 0;
   bool gated = false;
   Activation activation = Activation::relu;
+  std::string defaults_taken;  // JsonFields::defaults_taken()
 
   int64_t inner() const { return num_heads * d_kv; }
   /// UMT5 has position tables in every layer, T5 in the first only.

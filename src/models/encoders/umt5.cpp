@@ -160,14 +160,19 @@ TextEncoderOutput T5Encoder::forward(const at::Tensor& input_ids, const at::Tens
   return result;
 }
 
+static std::unique_ptr<TextEncoder> make_encoder(const T5Config& config, TensorLoader& loader) {
+  loader.explain(config.defaults_taken);
+  return std::make_unique<T5Encoder>(config, loader);
+}
+
 std::unique_ptr<TextEncoder> make_umt5_encoder(const nlohmann::json& config, TensorLoader& loader,
                                                const std::string& where) {
-  return std::make_unique<T5Encoder>(parse_t5_config(config, T5Variant::umt5, where), loader);
+  return make_encoder(parse_t5_config(config, T5Variant::umt5, where), loader);
 }
 
 std::unique_ptr<TextEncoder> make_t5_encoder(const nlohmann::json& config, TensorLoader& loader,
                                              const std::string& where) {
-  return std::make_unique<T5Encoder>(parse_t5_config(config, T5Variant::t5, where), loader);
+  return make_encoder(parse_t5_config(config, T5Variant::t5, where), loader);
 }
 
 Cost umt5_cost(const nlohmann::json& json, int64_t tokens) {

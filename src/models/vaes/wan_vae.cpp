@@ -182,7 +182,9 @@ at::Tensor WanVae::encode_patches(const at::Tensor& patches, const WanRows& rows
 
 std::unique_ptr<Vae> make_wan_vae(const nlohmann::json& config, TensorLoader& loader,
                                   const std::string& where) {
-  auto vae = std::make_unique<WanVae>(parse_wan_vae(config, where), loader);
+  const WanVaeConfig read = parse_wan_vae(config, where);
+  loader.explain(read.defaults_taken);
+  auto vae = std::make_unique<WanVae>(read, loader);
   loader.finish();
   return vae;
 }

@@ -16,6 +16,9 @@ const std::vector<double> kWan21Mean = {-0.7571, -0.7089, -0.9113, 0.1075,  -0.1
 const std::vector<double> kWan21Std = {2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
                                        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160};
 
+// Far beyond those of any VAE there is, and far from where float32 makes infinity of a latent, or zero.
+constexpr double kLargestStatistic = 1e6;
+
 /// An integer from `low` to `high`; out of it: noted, and `low` is given so that reading can go on.
 int64_t bounded(JsonFields& fields, const std::string& key, std::optional<int64_t> value, int64_t otherwise,
                 int64_t low, int64_t high) {
@@ -48,17 +51,21 @@ void parse_levels(JsonFields& fields, WanVaeConfig& c) {
 void parse_latents(JsonFields& fields, WanVaeConfig& c) {
   c.latents_mean = fields.numbers("latents_mean", kWan21Mean);
   c.latents_std = fields.numbers("latents_std", kWan21Std);
-  const auto z = static_cast<size_t>(c.z_dim);
-  if (c.latents_mean.size() != z)
-    fields.problem("latents_mean", "needs z_dim = ", z, " numbers, has ", c.latents_mean.size());
-  if (c.latents_std.size() != z)
-    fields.problem("latents_std", "needs z_dim = ", z, " numbers, has ", c.latents_std.size());
-  for (double value : c.latents_std) {
-    if (!(value > 0)) {
-      fields.problem("latents_std", value, " must be greater than 0");
-      break;
-    }
-  }
+  const auto one_each = [&](const char* key, const std::vector<double>& values) {
+    if (values.size() == static_cast<size_t>(c.z_dim)) return;
+    fields.problem(key, "needs z_dim = ", c.z_dim, " numbers, has ", values.size(),
+                   fields.has("z_dim") ? "" : str(" (", c.z_dim, " is z_dim's default: the file lacks it)"));
+  };
+  one_each("latents_mean", c.latents_mean);
+  one_each("latents_std", c.latents_std);
+  const auto check_range = [&](const char* key, const std::vector<double>& values, double low) {
+    const auto wrong = std::find_if(values.begin(), values.end(), [&](double value) {
+      return !(value >= low && value <= kLargestStatistic);
+    });
+    if (wrong != values.end()) fields.range(key, *wrong, low, kLargestStatistic);
+  };
+  check_range("latents_mean", c.latents_mean, -kLargestStatistic);
+  check_range("latents_std", c.latents_std, 1 / kLargestStatistic);
 }
 
 /// Channels of neighbouring levels must fit the shortcuts and halvings between them.
@@ -127,6 +134,7 @@ WanVaeConfig parse_wan_vae(const nlohmann::json& config, const std::string& wher
   // same.
   fields.harmless({"dropout", "clip_output"});
   fields.finish();
+  c.defaults_taken = fields.defaults_taken();
   return c;
 }
 

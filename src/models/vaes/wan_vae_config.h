@@ -28,6 +28,7 @@ struct WanVaeConfig {
   int64_t patch_size = 1;                                       // absent or null: 1
   int64_t scale_factor_temporal = 4;  // what pipelines (and tiling) reckon with; absent or null: the levels'
   int64_t scale_factor_spatial = 8;
+  std::string defaults_taken;  // JsonFields::defaults_taken()
 
   int64_t levels() const { return static_cast<int64_t>(dim_mult.size()); }
   /// By how much the levels shrink frames, rows and columns (without patches).

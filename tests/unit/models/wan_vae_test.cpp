@@ -154,7 +154,17 @@ TEST_CASE("wan vae: configs that can't be honoured are refused by name") {
   CHECK_THAT(refusal({{"base_dim", 7}, {"dim_mult", {1, 1, 1}}}), Catch::Contains("halved"));
   CHECK_THAT(refusal({{"is_residual", true}, {"dim_mult", {1, 2, 3}}}), Catch::Contains("is_residual"));
   CHECK_THAT(refusal({{"patch_size", 2}}), Catch::Contains("in_channels") && Catch::Contains("out_channels"));
-  CHECK_THAT(refusal({{"latents_std", {1.0, 1.0, 0.0, 1.0}}}), Catch::Contains("latents_std"));
+  for (double value : {0.0, -1.0, 1e-60, 1e-39, 1e12, 1e39, 1e300}) {
+    INFO(value);
+    CHECK_THAT(refusal({{"latents_std", {1.0, 1.0, value, 1.0}}}),
+               Catch::StartsWith("vae/config.json: latents_std: must lie between 1e-06 and 1000000, is "));
+  }
+  for (double value : {-1e300, 1e39}) {
+    CHECK_THAT(refusal({{"latents_mean", {0.0, value, 0.0, 0.0}}}),
+               Catch::StartsWith("vae/config.json: latents_mean: must lie between -1000000 and 1000000"));
+  }
+  CHECK(refusal({{"latents_std", {1e-3, 1.0, 1e3, 1.0}}, {"latents_mean", {-50.0, 0.0, 0.0, 1e3}}}) ==
+        "accepted");
   CHECK(refusal({{"decoder_base_dim", nullptr},
                  {"patch_size", nullptr},
                  {"dropout", 0.1},
