@@ -1,7 +1,10 @@
 #include "models/registry.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/quote.h"
 #include "models/dits/wan.h"
 #include "models/encoders/umt5.h"
 #include "models/schedulers/flow_match_euler.h"
@@ -59,11 +62,10 @@ std::vector<std::string> names(const std::vector<Row<Factory>>& rows) {
 template <class Factory>
 Factory& find(const std::vector<Row<Factory>>& rows, const std::string& class_name, const char* kind,
               const std::string& where) {
-  for (const auto& row : rows) {
-    if (class_name == row.class_name) return *row.make;
-  }
-  fail(where, ": '", class_name, "' is no ", kind, " that this version can run (it can run ",
-       join(names(rows), ", "), ")", did_you_mean(class_name, names(rows)));
+  check_class(kind, class_name, where);
+  return *std::find_if(rows.begin(), rows.end(), [&](const auto& row) {
+            return class_name == row.class_name;
+          })->make;
 }
 
 }  // namespace
@@ -75,12 +77,12 @@ std::unique_ptr<Transformer> make_transformer(const std::string& class_name, con
 
 std::unique_ptr<Vae> make_vae(const std::string& class_name, const nlohmann::json& config,
                               TensorLoader& loader, const std::string& where) {
-  return find(kVaes, class_name, "VAE", where)(config, loader, where);
+  return find(kVaes, class_name, "vae", where)(config, loader, where);
 }
 
 std::unique_ptr<TextEncoder> make_text_encoder(const std::string& class_name, const nlohmann::json& config,
                                                TensorLoader& loader, const std::string& where) {
-  return find(kTextEncoders, class_name, "text encoder", where)(config, loader, where);
+  return find(kTextEncoders, class_name, "text_encoder", where)(config, loader, where);
 }
 
 std::unique_ptr<Scheduler> make_scheduler(const std::string& class_name, const nlohmann::json& config,
@@ -91,6 +93,14 @@ std::unique_ptr<Scheduler> make_scheduler(const std::string& class_name, const n
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& class_name, const TokenizerFiles& files,
                                           const std::string& where) {
   return find(kTokenizers, class_name, "tokenizer", where)(files, where);
+}
+
+void check_class(const std::string& kind, const std::string& class_name, const std::string& where) {
+  const std::vector<std::string> known = known_classes(kind);
+  if (std::find(known.begin(), known.end(), class_name) != known.end()) return;
+  const std::string word = kind == "vae" ? "VAE" : kind == "text_encoder" ? "text encoder" : kind;
+  fail(where, ": ", quote_name(class_name), " is no ", word, " that this version can run (it can run ",
+       join(known, ", "), ")", did_you_mean(class_name, known));
 }
 
 std::vector<std::string> known_classes(const std::string& kind) {

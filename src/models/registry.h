@@ -32,6 +32,10 @@ struct TokenizerFiles {
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& class_name, const TokenizerFiles& files,
                                           const std::string& where);
 
+/// Throws UserError where no class of this kind is called so, listing those that are; `where` names the place
+/// of the word ("m/model_index.json: 'vae'").
+void check_class(const std::string& kind, const std::string& class_name, const std::string& where);
+
 /// Class names by kind ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"), for messages and
 /// doctor.
 std::vector<std::string> known_classes(const std::string& kind);

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/version.h"
+#include "config/json_fields.h"
 #include "dist/traffic.h"
 #include "models/dits/wan_cost.h"
 #include "models/encoders/umt5.h"
@@ -104,9 +105,9 @@ WanBlueprint::WanBlueprint(const ModelDir& model, NormalizeNfc normalize_nfc)
   problems.throw_if_any();
   transformer_config_ = read_wan_config(model_.component_config("transformer"), "transformer");
   vae_config_ = parse_wan_vae(model_.component_config("vae"), "vae");
-  const nlohmann::json text = model_.component_config("text_encoder");
-  const bool t5 = text.contains("model_type") && text["model_type"] == "t5";
-  text_config_ = parse_t5_config(text, t5 ? T5Variant::t5 : T5Variant::umt5, "text encoder");
+  const bool t5 = model_.require("text_encoder").class_name == "T5EncoderModel";
+  text_config_ = parse_t5_config(model_.component_config("text_encoder"),
+                                 t5 ? T5Variant::t5 : T5Variant::umt5, "text encoder");
 }
 
 void WanBlueprint::read_pipeline_fields(Problems& problems) {
@@ -117,7 +118,7 @@ void WanBlueprint::read_pipeline_fields(Problems& problems) {
       expand_timesteps_ = index["expand_timesteps"].get<bool>();
     } else {
       problems.add(where, ": expand_timesteps: expected true or false, found ",
-                   index["expand_timesteps"].dump());
+                   short_json(index["expand_timesteps"]));
     }
   }
   if (index.contains("boundary_ratio") && !index["boundary_ratio"].is_null()) {
@@ -127,7 +128,7 @@ void WanBlueprint::read_pipeline_fields(Problems& problems) {
         problems.add(where, ": boundary_ratio: ", *boundary_ratio_, " is outside 0 to 1");
     } else {
       problems.add(where, ": boundary_ratio: expected a number or null, found ",
-                   index["boundary_ratio"].dump());
+                   short_json(index["boundary_ratio"]));
     }
   }
   if (index.contains("transformer_2") && !index["transformer_2"].is_array() &&

@@ -21,7 +21,7 @@ nlohmann::json read_object(const fs::path& file, const fs::path& root) {
   return value;
 }
 
-std::string index_place(const fs::path& path) {
+std::string index_file(const fs::path& path) {
   return (path / "model_index.json").string();
 }
 
@@ -29,7 +29,7 @@ std::string index_place(const fs::path& path) {
 std::optional<ComponentEntry> read_entry(const std::string& key, const nlohmann::json& value,
                                          const fs::path& path, Problems& problems) {
   if (!value.is_array() || key.starts_with("_")) return {};
-  const std::string where = str(index_place(path), ": ", quote_name(key), ": ");
+  const std::string where = str(index_file(path), ": ", quote_name(key), ": ");
   if (value.size() != 2) {
     problems.add(where, "needs [library, class], found ", value.size(), " values");
     return {};
@@ -53,7 +53,7 @@ ModelDir ModelDir::open(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) fail("model ", path.string(), " does not exist");
   if (!fs::is_directory(path, error)) fail("model ", path.string(), " is not a folder");
-  const std::string where = index_place(path);
+  const std::string where = index_file(path);
   if (!is_there(where)) {
     fail("model ", path.string(), " has no model_index.json: it must be a folder in the Diffusers layout");
   }
@@ -100,7 +100,7 @@ const ComponentEntry& ModelDir::require(const std::string& key) const {
   std::vector<std::string> keys;
   for (const auto& component : components_)
     keys.push_back(component.key);
-  fail(index_place(path_), ": has no component ", quote_name(key), " (it has ",
+  fail(index_place(), ": has no component ", quote_name(key), " (it has ",
        keys.empty() ? "none" : join(keys, ", "), ")", did_you_mean(key, keys));
 }
 
@@ -117,12 +117,13 @@ nlohmann::json ModelDir::component_config(const std::string& key) const {
     fail("component '", key, "' (", quote_name(entry.class_name), "): ", file.string(), " is missing");
   }
   nlohmann::json config = read_object(file, path_);
-  // A scheduler may be started from another one's config (diffusers' from_config); a model may not.
+  // A scheduler may be started from another one's config (diffusers' from_config); a model may not. Where
+  // none is stated, model_index.json's counts, as in diffusers.
   const auto stated = config.find("_class_name");
   if (!scheduler && stated != config.end() && *stated != entry.class_name) {
     fail(file.string(), ": is of class ",
          stated->is_string() ? quote_name(stated->get<std::string>()) : stated->type_name(), ", but ",
-         index_place(path_), " says that '", key, "' is ", quote_name(entry.class_name));
+         index_place(), " says that '", key, "' is ", quote_name(entry.class_name));
   }
   return config;
 }

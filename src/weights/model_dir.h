@@ -33,6 +33,9 @@ class ModelDir {
   /// The component; throws UserError naming the keys there are.
   const ComponentEntry& require(const std::string& key) const;
 
+  /// "models/x/model_index.json", for messages.
+  std::string index_place() const { return (path_ / "model_index.json").string(); }
+
   std::filesystem::path component_path(const std::string& key) const;
   /// config.json (models) or scheduler_config.json (schedulers): an object, or UserError with file and
   /// reason. A model's config that states another `_class_name` than model_index.json is refused.
