@@ -95,6 +95,27 @@ fs::path temporary_name(const fs::path& path, const std::string& owner) {
   return path.parent_path() / str(".", path.stem().string(), ".", owner, ".tmp", path.extension().string());
 }
 
+std::string folder_problem(const fs::path& path) {
+  std::error_code error;
+  fs::path there = fs::absolute(path, error);
+  while (!fs::exists(there, error) && there != there.parent_path())
+    there = there.parent_path();
+  if (!fs::is_directory(there, error)) return there.string() + " is no folder";
+  if (::access(there.c_str(), W_OK | X_OK) != 0) return str(there.string(), ": ", std::strerror(errno));
+  return {};
+}
+
+std::string file_problem(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (path.filename().empty() || fs::is_directory(path, error)) return "it is a folder: name a file";
+  // The result takes the name's place by a rename: a device or a pipe would be gone.
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error))
+    return "it is a device, a pipe or a socket: name a file";
+  if (!fs::exists(folder, error)) return str("the folder ", folder.string(), " does not exist");
+  return folder_problem(folder);
+}
+
 void sync_path(const fs::path& path) {
   const Descriptor file(path, O_RDONLY);
   if (!file.ok() || ::fsync(file.get()) != 0) fail_io("sync", path);

@@ -26,6 +26,12 @@ void write_path_atomic(const std::filesystem::path& path, const std::string& own
 /// The temporary name used for `path` by `owner`: same folder, hidden, same extension.
 std::filesystem::path temporary_name(const std::filesystem::path& path, const std::string& owner);
 
+/// What keeps a folder from being made at `path`, or new files from being put into the one that is there, as
+/// far as that shows without a try: "/data: Permission denied"; or "".
+std::string folder_problem(const std::filesystem::path& path);
+/// What keeps a file from being written at `path`, likewise; its folder must be there.
+std::string file_problem(const std::filesystem::path& path);
+
 /// fsync of a file or folder by path. Throws UserError.
 void sync_path(const std::filesystem::path& path);
 

@@ -264,28 +264,17 @@ std::string trace_lines(const Trace& trace) {
   return lines;
 }
 
-/// Can a file be written there? Said before the work, not after.
-void check_output(const char* option, const fs::path& path, Problems& problems) {
-  std::error_code error;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  if (path.filename().empty() || fs::is_directory(path, error)) {
-    problems.add("--", option, " ", path.string(), " is a folder: name a file");
-  } else if (fs::exists(path, error) && !fs::is_regular_file(path, error)) {
-    // The result takes the name's place by a rename: a device or a pipe would be gone.
-    problems.add("--", option, " ", path.string(), " is a device, a pipe or a socket: name a file");
-  } else if (!fs::is_directory(folder, error)) {
-    problems.add("--", option, " ", path.string(), ": the folder ", folder.string(), " does not exist");
-  } else if (::access(folder.c_str(), W_OK) != 0) {
-    problems.add("--", option, " ", path.string(), ": no right to write into ", folder.string());
-  }
-}
-
 }  // namespace
 
 void run_probe(const ProbeRequest& request, const NormalizeNfc& normalize_nfc) {
   Problems problems;
-  check_output("out", request.out, problems);
-  if (request.trace) check_output("trace", *request.trace, problems);
+  // Said before the work, not after.
+  const auto check = [&](const char* option, const fs::path& path) {
+    if (const std::string problem = file_problem(path); !problem.empty())
+      problems.add("--", option, " ", path.string(), ": ", problem);
+  };
+  check("out", request.out);
+  if (request.trace) check("trace", *request.trace);
   problems.throw_if_any();
   const c10::InferenceMode inference;
   Probe probe(request, normalize_nfc);

@@ -55,7 +55,7 @@ def case_no_right_to_read_or_write(folder, model):
         ("model/model_index.json", 0, other, "model_index.json", denied),
         ("model/vae/config.json", 0, other, "vae/config.json", denied), (weights, 0, other, weights, denied),
         ("locked", 0o555, ["probe", "--model", "model", "--component", "tokenizer", "--text", "x", "--max-length", "8",
-                           "--out", "locked/o"], "--out", "no right to write"),
+                           "--out", "locked/o"], "--out", denied),
         ("out", 0, ["status", "out"], "out", denied),
         ("out/.rushes/folder.json", 0, ["run", "job.yaml"], "folder.json", denied),
     ], check)
