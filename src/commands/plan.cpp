@@ -6,10 +6,12 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "commands/commands.h"
 #include "commands/job_options.h"
 #include "commands/plan_command.h"
 #include "config/value.h"
 #include "dist/world.h"
+#include "jobs/output_check.h"
 #include "planner/report.h"
 
 namespace rushes {
@@ -27,7 +29,7 @@ cxxopts::Options plan_options() {
   cxxopts::Options options("rushes plan", "Shows what a job would do; loads no weights and writes nothing.");
   add_job_options(options);
   options.add_options()  //
-      ("ranks", "ranks to lay out", cxxopts::value<int64_t>()->default_value("1"), "N");
+      ("ranks", "ranks to lay out", cxxopts::value<std::string>()->default_value("1"), "N");
   add_device_option(options);
   options.add_options()("help", "show this");
   return options;
@@ -37,7 +39,7 @@ PlanRequest read_request(const cxxopts::ParseResult& parsed) {
   Problems problems;
   PlanRequest request;
   request.job = read_job_options(parsed, "plan", "planned", request.overrides, problems);
-  request.ranks = parsed["ranks"].as<int64_t>();
+  request.ranks = whole_number(parsed["ranks"].as<std::string>(), "ranks", problems).value_or(1);
   request.overrides.ranks = request.ranks;
   request.overrides.any_layout = true;
   if (request.ranks < 1 || request.ranks > (1 << 20))
@@ -154,7 +156,11 @@ void print_plan(const PlanRequest& request, const ResolvedJob& job, std::ostream
   print_prediction(answer, cluster, out);
   for (const std::string& warning : job.warnings)
     out << "warning: " << warning << "\n";
-  if (answer.best.empty()) throw UserError(answer.why);
+  Problems problems;
+  // Another device's machine may have other disks.
+  if (!request.cluster) check_output(job, /*fresh=*/false, problems);
+  if (answer.best.empty()) problems.add(answer.why);
+  problems.throw_if_any();
 }
 
 }  // namespace

@@ -67,6 +67,7 @@ class JobLoader {
   void make_items();
   void check_guidance();
   void describe();
+  void check_output_of_model();
   void check_output_of_videos();
   void check_references();
   void throw_what_is_wrong() const;
@@ -376,17 +377,28 @@ void JobLoader::describe() {
   }
 }
 
+bool is_inside(const std::filesystem::path& outer, const std::filesystem::path& path) {
+  return std::mismatch(outer.begin(), outer.end(), path.begin(), path.end()).first == outer.end();
+}
+
+/// A model's folder is read alone, and may be shared.
+void JobLoader::check_output_of_model() {
+  if (!model_is_folder()) return;
+  std::error_code error;
+  const auto model = std::filesystem::canonical(job_.model, error);
+  if (is_inside(model, std::filesystem::weakly_canonical(result_.job.output, error)))
+    problems_.add(source("output"), ": output: ", result_.job.output, " lies in the folder of the model, ",
+                  job_.model, "; give one beside it");
+}
+
 /// Outputs replace what bears their names: no video may lie where they go. (And the next run would take this
 /// run's videos for new ones.)
 void JobLoader::check_output_of_videos() {
   if (job_.kind != JobKind::preprocess) return;
   std::error_code error;
-  const auto inside = [](const std::filesystem::path& outer, const std::filesystem::path& path) {
-    return std::mismatch(outer.begin(), outer.end(), path.begin(), path.end()).first == outer.end();
-  };
   const auto output = std::filesystem::weakly_canonical(result_.job.output, error);
   if (job_.prompts.kind != Value::Kind::list && std::filesystem::is_directory(job_.prompts.text, error) &&
-      inside(std::filesystem::weakly_canonical(job_.prompts.text, error), output)) {
+      is_inside(std::filesystem::weakly_canonical(job_.prompts.text, error), output)) {
     problems_.add(source("output"), ": output: ", result_.job.output, " lies in the folder of the videos, ",
                   job_.prompts.text, "; give one beside it");
     return;
@@ -397,10 +409,10 @@ void JobLoader::check_output_of_videos() {
     const auto [known, is_new] = within.emplace(video.parent_path().string(), false);
     if (is_new) {
       const auto folder = video.parent_path().empty() ? std::filesystem::path(".") : video.parent_path();
-      known->second = inside(output, std::filesystem::weakly_canonical(folder, error));
+      known->second = is_inside(output, std::filesystem::weakly_canonical(folder, error));
     }
     const bool link = std::filesystem::is_symlink(std::filesystem::symlink_status(video, error));
-    if (!known->second && !(link && inside(output, std::filesystem::weakly_canonical(video, error))))
+    if (!known->second && !(link && is_inside(output, std::filesystem::weakly_canonical(video, error))))
       continue;
     problems_.add(source("output"), ": output: ", result_.job.output, " holds the video ", item.video,
                   ", which an output may replace; give another folder");
@@ -440,6 +452,7 @@ ResolvedJob JobLoader::load() {
   make_items();
   check_guidance();
   describe();
+  if (!job_.output.empty()) check_output_of_model();
   check_output_of_videos();
   if (overrides_.noise_rerun && job_.kind != JobKind::regress)
     problems_.add(source("job"), ": --noise-floor goes with job: regress");

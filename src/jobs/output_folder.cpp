@@ -22,8 +22,7 @@ void make_folder(const fs::path& path) {
   fs::create_directories(path, error);
   if (error || !fs::is_directory(path)) {
     fail("cannot make the folder ", path.string(), ": ",
-         error ? error.message() : "a file of that name is in the way",
-         "; choose another output folder, or free space and rights there");
+         error ? error.message() : "a file of that name is in the way");
   }
 }
 

@@ -184,8 +184,9 @@ Owner::Owner(fs::path folder, OwnerStatus status, double period)
   // The space is taken now, so that a full disk later stops no heartbeat.
   std::string blank(kOwnerFileBytes, ' ');
   blank.back() = '\n';
-  const bool written = ::pwrite(fd, blank.data(), blank.size(), 0) == static_cast<ssize_t>(blank.size());
-  const int why = errno;
+  const ssize_t count = ::pwrite(fd, blank.data(), blank.size(), 0);
+  const bool written = count == static_cast<ssize_t>(blank.size());
+  const int why = count < 0 ? errno : ENOSPC;
   ::close(fd);
   if (!written) {
     ::unlink(path_.c_str());

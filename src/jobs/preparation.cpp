@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 
 #include "base/env.h"
 #include "base/file.h"
@@ -15,6 +14,7 @@
 #include "jobs/claims.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
+#include "jobs/output_check.h"
 #include "jobs/progress.h"
 #include "jobs/queue.h"
 
@@ -23,6 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr size_t kMostWarnings = 20;
+constexpr size_t kLeastRoom = size_t{1} << 16;
 
 /// "20261121T093000Z-1a2b3c4d"
 std::string new_run_name(const std::string& token) {
@@ -45,100 +46,31 @@ std::vector<ManifestItem> manifest_of(const ResolvedJob& job) {
   return items;
 }
 
-/// The first folder on the way up that exists must take new files.
-void check_writable(const fs::path& root) {
-  std::error_code error;
-  fs::path there = fs::absolute(root, error);
-  while (!there.empty() && !fs::exists(there, error) && there != there.parent_path())
-    there = there.parent_path();
-  if (!fs::is_directory(there, error)) {
-    fail("output: ", root.string(), " cannot be made: ", there.string(), " is no folder");
+/// Makes the folders and this process's home there. Where that fails (a full disk), the folders that were
+/// made go again, as far as they are empty.
+void move_in(const fs::path& root, const OwnerStatus& status, std::unique_ptr<Residence>& residence) {
+  std::error_code ignored;
+  std::vector<fs::path> made;  // the innermost first
+  for (fs::path path = fs::absolute(root, ignored).lexically_normal();
+       !fs::exists(path, ignored) && path != path.parent_path(); path = path.parent_path())
+    made.push_back(path);
+  try {
+    const OutputFolder folder = OutputFolder::create(root);
+    residence = std::make_unique<Residence>(folder, status);
+    // Job, manifest and log come next: with no room for those nothing can be made either.
+    const fs::path try_out = residence->work.path("room");
+    write_file_atomic(try_out, std::string(kLeastRoom, ' '), "w");
+    fs::remove(try_out, ignored);
+  } catch (const UserError& error) {
+    residence.reset();
+    const OutputFolder folder = OutputFolder::view(root);
+    for (const fs::path& path : {folder.claims(), folder.owners(), folder.work(), folder.deaths(),
+                                 folder.hidden(), root / "items", root / "logs"})
+      ::rmdir(path.c_str());
+    for (const fs::path& path : made)
+      ::rmdir(path.c_str());
+    fail(error.what(), "; nothing was started: free space or rights there, or choose another output folder");
   }
-  if (::access(there.c_str(), W_OK | X_OK) != 0) {
-    fail("output: ", root.string(), " cannot be written: ", there.string(), ": ", std::strerror(errno));
-  }
-}
-
-/// Folders of the output that are there already must take new files too.
-void check_parts_writable(const Job& job, const fs::path& root) {
-  std::vector<std::string> parts = {"items", "logs"};
-  for (const std::string& output : outputs_of("x", job))
-    parts.push_back(output.substr(0, output.find('/')));
-  for (const char* own : {"", "claims", "owners", "work", "deaths"})
-    parts.push_back(str(".rushes/", own));
-  if (job.kind == JobKind::regress) parts.push_back("report");
-  if (saves_hdf5(job)) parts.push_back("hdf5/spool");
-  Problems problems;
-  for (const std::string& part : parts) {
-    const fs::path path = root / part;
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(path, error))) continue;
-    if (!fs::is_directory(path, error)) {
-      problems.add("output: ", path.string(), " is in the way: a folder of that name is needed");
-    } else if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
-      problems.add("output: ", path.string(), " cannot be written: ", std::strerror(errno));
-    }
-  }
-  problems.throw_if_any();
-}
-
-/// What lies in the folders of records and of the job's outputs and is not of their kind, as "videos/x.mp4".
-/// Ordinarily nothing, however many items there are.
-std::set<std::string> odd_entries(const Job& job, const fs::path& root) {
-  std::set<std::string> odd;
-  std::vector<std::string> outputs = outputs_of("x", job);
-  outputs.push_back("items/x");
-  for (const std::string& output : outputs) {
-    const std::string part = output.substr(0, output.find('/'));
-    const bool folders = output.back() == '/';
-    std::error_code error, ignored;
-    for (fs::directory_iterator at(root / part, error), end; !error && at != end; at.increment(error)) {
-      const fs::file_type type = at->status(ignored).type();  // of what a link leads to
-      const bool good = type == (folders ? fs::file_type::directory : fs::file_type::regular);
-      // A link into nothing can be replaced by a file.
-      if (!good && (folders || type != fs::file_type::not_found))
-        odd.insert(part + "/" + at->path().filename().string());
-    }
-  }
-  return odd;
-}
-
-/// Where a record or an output is to come, nothing of another kind may lie: a folder cannot be replaced by a
-/// file.
-void check_places(const ResolvedJob& job, const fs::path& root) {
-  Problems problems;
-  for (const char* own : {"job.yaml", "events.jsonl", "failed.jsonl", ".rushes/lock", ".rushes/folder.json",
-                          ".rushes/manifest.json", ".rushes/restarts.json", ".rushes/fresh.json"}) {
-    std::error_code error;
-    if (fs::exists(root / own, error) && !fs::is_regular_file(root / own, error))
-      problems.add("output: ", (root / own).string(), " is no file; move it away");
-  }
-  std::error_code error;
-  if (saves_hdf5(job.job) && fs::is_directory(root / "dataset.h5", error))
-    problems.add("output: ", (root / "dataset.h5").string(),
-                 " is a folder; move it away: the data set belongs there");
-  for (fs::directory_iterator at(root / "hdf5/spool", error), end; !error && at != end; at.increment(error)) {
-    std::error_code ignored;
-    const std::string name = at->path().filename().string();
-    const bool slot = name.find_first_not_of("0123456789") == std::string::npos;
-    const bool folder = at->is_directory(ignored);
-    if (slot ? !folder : folder && name.ends_with(".lock"))
-      problems.add("output: ", at->path().string(), " is not what belongs there; move it away");
-  }
-  const std::set<std::string> odd = odd_entries(job.job, root);
-  const auto check = [&](std::string place) {
-    const bool folder = place.back() == '/';
-    if (folder) place.pop_back();
-    if (odd.count(place) == 0) return;
-    problems.add("output: ", (root / place).string(), " is no ", folder ? "folder" : "file",
-                 "; move it away: an item's result belongs there");
-  };
-  for (size_t i = 0; i < job.items.size() && !odd.empty(); ++i) {
-    check(str("items/", job.items[i].id, ".json"));
-    for (const std::string& output : outputs_of(job.items[i].id, job.job))
-      check(output);
-  }
-  problems.throw_if_any();
 }
 
 }  // namespace
@@ -221,17 +153,20 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   std::vector<std::string> warnings = job.warnings;
   // First all that can be wrong, with nothing written.
   std::error_code ignored;
-  check_writable(root);
-  check_parts_writable(job.job, root);
-  check_places(job, root);
+  require_output(job, request.fresh);
   const auto events = fs::file_size(OutputFolder::view(root).events(), ignored);
   start.events = ignored ? 0 : events;
   const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
   if (known) check_folder_identity(job, OutputFolder::view(root));
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
-  const OutputFolder folder = OutputFolder::create(root);
-  residence = std::make_unique<Residence>(folder, first_status(world, start.run, start.first));
+  if (const auto foreign = foreign_results(job); !foreign.empty())
+    warnings.insert(warnings.begin(),
+                    some_of(foreign, job.job.output) +
+                        " has no record: what is made of its item replaces it; move it away to keep it");
+
+  move_in(root, first_status(world, start.run, start.first), residence);
+  const OutputFolder folder = OutputFolder::view(root);
   OwnerWatch watch(folder.owners());
   Claims claims(folder, residence->work, residence->owner.token(), watch);
   const int64_t dead = claims.sweep();

@@ -70,5 +70,24 @@ def case_a_full_disk_stops_and_a_rerun_goes_on(folder, model):
         unmount(disk)
 
 
+def case_a_full_disk_at_the_start_leaves_nothing_behind(folder, model):
+    disk = folder / "disk"
+    mount(disk, "1m")
+    try:
+        job = write_job(folder, model, count=4, output="disk/a/out")
+        filler = fill_up(disk)
+        for room in (0, 4096, 16384):
+            with open(filler, "r+b") as file:
+                file.truncate(filler.stat().st_size - room)
+            text = run(job, ranks=2, code=2)
+            expect("No space left on device" in text and "free space" in text and "output" in text, text)
+            expect([path.name for path in disk.rglob("*")] == ["filler"], f"left behind: {list(disk.rglob('*'))}")
+        (disk / "a" / "out").mkdir(parents=True)  # the user's own folder stays
+        run(job, ranks=2, code=2)
+        expect(list((disk / "a" / "out").iterdir()) == [], f"left behind: {list(disk.rglob('*'))}")
+    finally:
+        unmount(disk)
+
+
 if __name__ == "__main__":
     sys.exit(main(__name__))
