@@ -58,9 +58,12 @@ DiskEmbeddingStore::DiskEmbeddingStore(fs::path folder, std::string token, uint6
     : folder_(std::move(folder)), token_(std::move(token)), most_bytes_(most_bytes) {
   std::error_code error;
   fs::create_directories(folder_, error);
-  if (error) fail("cannot make the folder of text embeddings ", folder_.string(), ": ", error.message());
+  if (error)
+    fail("cannot make the folder of text embeddings ", folder_.string(), ": ", error.message(),
+         "; RUSHES_CACHE gives another place");
   if (::access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) {
-    fail("cannot write into the folder of text embeddings ", folder_.string(), ": ", std::strerror(errno));
+    fail("cannot write into the folder of text embeddings ", folder_.string(), ": ", std::strerror(errno),
+         "; RUSHES_CACHE gives another place");
   }
   bytes_ = sweep_embeddings(folder_);
 }
