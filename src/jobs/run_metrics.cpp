@@ -1,10 +1,15 @@
 #include "jobs/run_metrics.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "jobs/events.h"
 #include "jobs/owner.h"
@@ -83,20 +88,23 @@ int64_t count_starts(const fs::path& events) {
 
 /// Renamed into place, so that a reader finds a whole file; not synced, as the next one comes soon.
 void replace_file(const fs::path& path, const std::string& text) {
+  if (const std::string problem = file_problem(path); !problem.empty())
+    fail("cannot write ", path.string(), ": ", problem,
+         "; the job's key metrics is a file (.prom) in a folder that is there, or that folder");
   // The collector reads every name that ends in .prom.
   const fs::path beside =
       path.parent_path() / str(".", path.filename().string(), ".", this_process().token(), ".tmp");
-  std::error_code error;
-  {
-    std::ofstream file(beside, std::ios::binary | std::ios::trunc);
-    file << text << std::flush;
-    if (!file) error = std::make_error_code(std::errc::io_error);
+  std::FILE* const file = std::fopen(beside.c_str(), "wbe");
+  bool good = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  int why = errno;
+  if (file != nullptr && std::fclose(file) != 0 && good) {
+    good = false;
+    why = errno;
   }
-  if (!error) fs::rename(beside, path, error);
-  if (!error) return;
-  std::error_code ignored;
-  fs::remove(beside, ignored);
-  fail("cannot write ", path.string(), ": ", error.message());
+  if (good && ::rename(beside.c_str(), path.c_str()) == 0) return;
+  if (good) why = errno;
+  ::unlink(beside.c_str());
+  fail("cannot write ", path.string(), ": ", std::strerror(why));
 }
 
 }  // namespace

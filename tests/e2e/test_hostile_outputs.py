@@ -170,6 +170,52 @@ def case_what_is_in_the_way_is_told_before_anything_runs(folder, model):
     refused(["dataset", "export", "notes", "--to", "notes/hdf5"], [("--to", "own folder hdf5")], folder)
 
 
+def case_files_of_nobody_are_told_before_they_are_replaced(folder, model):
+    out = lone(folder, model)
+    video, record = out / "videos" / "clip-0.mp4", out / "items" / "clip-0.json"
+    word = ("out/videos/clip-0.mp4", "has no record", "move it away")
+
+    def told(text):
+        return all(part in text for part in word)
+
+    # In a folder of earlier runs it may be a killed one's: a word, and on.
+    record.unlink()
+    video.write_text("mine")
+    accepted(RUN, [word], folder)
+    expect(video.read_bytes() != b"mine" and record.exists(), "it was not made")
+    # With a record, whatever it says: nothing to say.
+    record.write_text("garbage")
+    expect(not told(accepted(RUN, [], folder).text), "told of a recorded file")
+    # In a folder of no run it is the user's: only --fresh takes it.
+    for path in (out / "items", out / ".rushes"):
+        shutil.rmtree(path)
+    video.write_text("mine")
+    refused(RUN, [("job.yaml", "output", "out/videos/clip-0.mp4", "--fresh")], folder)
+    accepted(MAKE, [word], folder)
+    expect(video.read_bytes() != b"mine", "--fresh left it")
+
+
+def case_a_wrong_place_for_metrics(folder, model):
+    lone(folder, model)
+    os.mkfifo(folder / "pipe.prom")
+    (folder / "folder.prom").mkdir()
+    for number, (place, why) in enumerate([("none/x.prom", "the folder none does not exist"), ("none", "none does not exist"),
+                                           ("job.yaml", "job.yaml is no folder"), ("pipe.prom", "a pipe"),
+                                           ("folder.prom", "is a folder"), ("job.yaml/x.prom", "job.yaml is no folder")]):
+        accepted([*RUN, "--set", f"metrics={place}", "--set", f"output=o{number}"],
+                 [("no metrics for Prometheus", place, why, "metrics")], folder)
+    expect((folder / "pipe.prom").is_fifo(), "the pipe is gone")
+
+
+def case_a_wrong_cache_is_told_before_anything_runs(folder, model):
+    lone(folder, model)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "embeddings").write_text("x")
+    for place in ("job.yaml", "job.yaml/x", "cache"):
+        refused([*RUN, "--set", "output=fresh"], [("RUSHES_CACHE", f"'{place}'", "unset it")], folder,
+                environment={"RUSHES_CACHE": place})
+
+
 def case_wrong_variables_are_told_before_anything_runs(folder, model):
     lone(folder, model)
     for name in ("RUSHES_OVERLAP", "RUSHES_THREADS", "RUSHES_RANK_TIMEOUT"):
