@@ -48,6 +48,12 @@ DeviceKind device_kind(const std::string& name, Problems& problems) {
   return name == "cuda" ? DeviceKind::cuda : DeviceKind::cpu;
 }
 
+/// Said before the work, not after.
+void check_file(const char* option, const std::string& path, Problems& problems) {
+  if (const std::string problem = file_problem(path); !problem.empty())
+    problems.add("--", option, " ", path, ": ", problem);
+}
+
 BenchRequest read_request(const cxxopts::ParseResult& parsed) {
   Problems problems;
   for (const auto& word : parsed.unmatched())
@@ -70,6 +76,7 @@ BenchRequest read_request(const cxxopts::ParseResult& parsed) {
   const std::optional<Dtype> dtype = dtype_option(text("dtype"), problems);
   const DeviceKind kind = device_kind(text("device"), problems);
   if (request.model.empty()) problems.add("--model is needed");
+  if (!text("json").empty()) check_file("json", text("json"), problems);
   problems.throw_if_any();
   request.dtype = *dtype;
   request.device = pick_device(kind, /*local_rank=*/0);
@@ -98,7 +105,7 @@ Cluster measured_cluster(DeviceKind kind, const Measured& measured, const Measur
                          int64_t ranks_here) {
   const DeviceInfo info = device_info();
   const bool cuda = kind == DeviceKind::cuda;
-  Cluster cluster = named_cluster(cuda ? "h100" : "cpu");
+  Cluster cluster = named_cluster(cuda ? "h100" : "cpu", "--calibrate");
   cluster.name = cuda ? info.cuda[0].name : info.cpu_model;
   cluster.device = kind;
   cluster.ranks_per_node = cuda ? static_cast<int64_t>(info.cuda.size()) : info.cores;
@@ -131,6 +138,12 @@ Cluster measured_cluster(DeviceKind kind, const Measured& measured, const Measur
 int calibrate_command(const cxxopts::ParseResult& parsed) {
   Problems problems;
   const DeviceKind kind = device_kind(parsed["device"].as<std::string>(), problems);
+  const std::string asked = parsed["out"].as<std::string>();
+  const std::filesystem::path file = asked.empty() ? calibration_file(kind) : std::filesystem::path(asked);
+  if (!asked.empty()) check_file("out", asked, problems);
+  if (const std::string problem = folder_problem(file.parent_path()); asked.empty() && !problem.empty())
+    problems.add("--calibrate: ", file.string(), " cannot be written: ", problem,
+                 "; give another file by --out, or another folder by RUSHES_CACHE");
   problems.throw_if_any();
   const std::unique_ptr<World> world = make_world();
   const bool several = world->size() > 1;
@@ -143,8 +156,6 @@ int calibrate_command(const cxxopts::ParseResult& parsed) {
       several ? measure_link(world->comm(std::make_shared<CommWatch>())) : measure_thread_link();
   if (world->rank() == 0) {
     const Cluster cluster = measured_cluster(kind, measured, link, world->place().local_size);
-    const std::string asked = parsed["out"].as<std::string>();
-    const std::filesystem::path file = asked.empty() ? calibration_file(kind) : std::filesystem::path(asked);
     const std::string text =
         cluster_yaml(cluster, str("Measured by `rushes bench --calibrate` (", version_text(), ") on ",
                                   world->place().host, ", ", threads, threads == 1 ? " thread" : " threads",

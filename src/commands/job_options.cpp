@@ -1,5 +1,7 @@
 #include "commands/job_options.h"
 
+#include "config/value.h"
+
 namespace rushes {
 
 void add_job_options(cxxopts::Options& options) {
@@ -25,8 +27,9 @@ void read_set_options(const cxxopts::ParseResult& parsed, JobOverrides& override
   for (const auto& option : parsed.arguments()) {
     if (option.key() != "set") continue;
     const size_t equals = option.value().find('=');
-    if (equals == std::string::npos || equals == 0) {
-      problems.add("--set ", option.value(), ": must be key=value, like sampling.seed=7");
+    const std::string key = str(".", option.value().substr(0, equals), ".");
+    if (equals == std::string::npos || key.find("..") != std::string::npos) {
+      problems.add("--set ", shortened(option.value(), 200), ": must be key=value, like sampling.seed=7");
     } else {
       overrides.set.emplace_back(option.value().substr(0, equals), option.value().substr(equals + 1));
     }
@@ -51,7 +54,7 @@ std::optional<Cluster> read_device_option(const cxxopts::ParseResult& parsed, Jo
     const std::string device = parsed["device"].as<std::string>();
     const Cluster cluster = device == "cpu"    ? local_cluster(DeviceKind::cpu)
                             : device == "cuda" ? local_cluster(DeviceKind::cuda)
-                                               : named_cluster(device);
+                                               : named_cluster(device, "--device");
     overrides.set.emplace_back("device", cluster.device == DeviceKind::cuda ? "cuda" : "cpu");
     return cluster;
   } catch (const UserError& error) {

@@ -41,7 +41,11 @@ bool is_time_of_day(const std::string& text) {
 /// The figures to predict by; nothing where nobody knows the nodes' devices.
 std::optional<Cluster> nodes_of(const ResolvedJob& job, const std::optional<Cluster>& asked) {
   if (asked) return asked;
-  if (!job.job.cluster.device.empty()) return named_cluster(job.job.cluster.device);
+  if (!job.job.cluster.device.empty()) {
+    const auto source = job.job.sources.find("cluster.device");
+    return named_cluster(job.job.cluster.device,
+                         str(source == job.job.sources.end() ? "" : source->second + ": ", "cluster.device"));
+  }
   try {
     return local_cluster(job.options.device.is_cuda() ? DeviceKind::cuda : DeviceKind::cpu);
   } catch (const UserError&) {

@@ -1,5 +1,7 @@
 #include "config/csv.h"
 
+#include <algorithm>
+
 namespace rushes {
 namespace {
 
@@ -15,13 +17,10 @@ class CsvReader {
   }
 
  private:
-  bool at_line_end() const {
-    return at_ == text_.size() || text_[at_] == '\n' || text_.substr(at_, 2) == "\r\n";
-  }
+  bool at_line_end() const { return at_ == text_.size() || text_[at_] == '\n' || text_[at_] == '\r'; }
 
   void skip_line_end() {
-    if (at_ < text_.size() && text_[at_] == '\r') ++at_;
-    if (at_ < text_.size()) ++at_;
+    at_ = std::min(at_ + (text_.substr(at_, 2) == "\r\n" ? 2 : 1), text_.size());
     ++line_;
   }
 
@@ -64,7 +63,7 @@ class CsvReader {
   bool read_quoted(std::string& cell) {
     const int64_t opened = line_;
     for (++at_; at_ < text_.size(); ++at_) {
-      if (text_[at_] == '\n') ++line_;
+      if (text_[at_] == '\n' || (text_[at_] == '\r' && text_.substr(at_, 2) != "\r\n")) ++line_;
       if (text_[at_] != '"') {
         cell += text_[at_];
       } else if (text_.substr(at_, 2) == "\"\"") {

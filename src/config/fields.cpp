@@ -18,7 +18,6 @@ void unknown_key(const Entry& entry, const std::string& path, const std::vector<
 }
 
 std::string allowed_text(WholeRange range) {
-  if (range.high == INT64_MAX) return str("a whole number from ", range.low, " up");
   return str("a whole number from ", range.low, " to ", range.high);
 }
 

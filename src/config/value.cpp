@@ -205,6 +205,12 @@ std::string yaml_line(const nlohmann::ordered_json& json) {
   return json.dump();
 }
 
+std::string json_problem(const std::exception& error) {
+  const std::string text = error.what();
+  const size_t end = text.starts_with("[json.exception.") ? text.find("] ") : std::string::npos;
+  return end == std::string::npos ? text : text.substr(end + 2);
+}
+
 void check_utf8(std::string_view bytes, const std::string& name) {
   Problems problems;
   int64_t line = 1;

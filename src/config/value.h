@@ -3,6 +3,7 @@
 // the line of every key.
 
 #include <cstdint>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -52,6 +53,9 @@ std::string yaml_line(const nlohmann::ordered_json& json);
 
 /// At most `bytes` of a text for a message, cut between characters and ended by "...".
 std::string shortened(const std::string& text, size_t bytes);
+
+/// What nlohmann's parser says, without its own "[json.exception.type_error.302] ".
+std::string json_problem(const std::exception& error);
 
 /// Throws UserError naming each line (at most 20) of `bytes` that is not UTF-8 or holds a NUL.
 void check_utf8(std::string_view bytes, const std::string& name);

@@ -57,12 +57,12 @@ fs::path calibration_file(DeviceKind device) {
   return root / "clusters" / str(host, device == DeviceKind::cuda ? "-cuda" : "", ".yaml");
 }
 
-Cluster named_cluster(const std::string& name) {
+Cluster named_cluster(const std::string& name, const std::string& where) {
   if (name.find('/') != std::string::npos || name.ends_with(".yaml"))
     return read_cluster(read_yaml(name), name);
   const std::vector<std::string> known = cluster_names();
   if (std::find(known.begin(), known.end(), name) == known.end()) {
-    fail("--device ", shortened(name, 60), ": must be one of ", join(known, ", "), ", cuda, or a file (",
+    fail(where, ": '", shortened(name, 60), "' must be one of ", join(known, ", "), ", cuda, or a file (",
          "a path with '/' or .yaml)", did_you_mean(name, known));
   }
   return from_configs(name);

@@ -18,8 +18,9 @@ std::vector<std::string> cluster_names();
 /// GPU.
 std::filesystem::path calibration_file(DeviceKind device);
 
-/// By a name of configs/clusters or a path ("/" in it, or ending in .yaml).
-Cluster named_cluster(const std::string& name);
+/// By a name of configs/clusters or a path ("/" in it, or ending in .yaml). `where` goes before what is
+/// wrong.
+Cluster named_cluster(const std::string& name, const std::string& where);
 
 /// Of this machine: its calibration, or else configs/clusters/cpu.yaml with its own memory and cores, or the
 /// file whose name its GPU's name has in it. UserError where a GPU is meant and none is known.

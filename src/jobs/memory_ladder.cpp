@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "config/value.h"
 
 namespace rushes {
 namespace {
@@ -49,7 +50,7 @@ void MemoryLadder::read(const nlohmann::json& noted) {
       at_ = std::max(at_, static_cast<size_t>(place - rungs_.begin()) + 1);
     }
   } catch (const nlohmann::json::exception& error) {
-    log_debug("item ", item_.id, ": what it tried for want of memory cannot be read: ", error.what());
+    log_debug("item ", item_.id, ": what it tried for want of memory cannot be read: ", json_problem(error));
   }
 }
 

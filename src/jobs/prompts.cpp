@@ -147,16 +147,15 @@ class RowReader {
   std::vector<PromptRow> rows_;
 };
 
-/// Calls `line_done(text, number)` for each line, without its LF or CRLF, until there are problems enough.
+/// Calls `line_done(text, number)` for each line, without its LF, CRLF or CR, until there are problems
+/// enough.
 template <class LineDone>
 void each_line(std::string_view text, const RowReader& rows, LineDone line_done) {
   int64_t number = 1;
   for (size_t start = 0; start < text.size() && !rows.full(); ++number) {
-    const size_t end = std::min(text.find('\n', start), text.size());
-    std::string_view line = text.substr(start, end - start);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    line_done(line, number);
-    start = end + 1;
+    const size_t end = std::min(text.find_first_of("\r\n", start), text.size());
+    line_done(text.substr(start, end - start), number);
+    start = end + (text.substr(end, 2) == "\r\n" ? 2 : 1);
   }
 }
 
@@ -216,11 +215,17 @@ void read_csv(std::string_view text, RowReader& rows) {
                         shortened(join(header, ", "), 200));
     return;
   }
+  const auto prompt = static_cast<size_t>(std::find(header.begin(), header.end(), "prompt") - header.begin());
   for (size_t i = 1; i < table.size() && !rows.full(); ++i) {
     const CsvRow& row = table[i];
     if (row.cells.size() != header.size()) {
       rows.problems().add(name, ":", row.line, ": ", row.cells.size(), " cells; the header has ",
                           header.size());
+      continue;
+    }
+    if (row.cells[prompt].empty()) {
+      rows.problems().add(name, ":", row.line, ": prompt: the cell is empty; where no words are meant, give ",
+                          "{\"prompt\": \"\"} in a .jsonl file");
       continue;
     }
     Value value;

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/quote.h"
 #include "config/file_names.h"
+#include "config/value.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -108,7 +109,7 @@ ItemRecord record_from(const std::string& text, const std::string& where) {
   } catch (const UserError& error) {
     fail(where, ": ", error.what());
   } catch (const json::exception& error) {
-    fail(where, ": ", error.what());
+    fail(where, ": ", json_problem(error));
   }
 }
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "config/file_names.h"
+#include "config/value.h"
 #include "media/ffmpeg/image.h"
 #include "media/ffmpeg/video.h"
 #include "weights/tensor_store.h"
@@ -121,12 +122,14 @@ std::vector<ClipFile> files_of(const nlohmann::json& record, const std::string& 
     for (const nlohmann::json& entry : record.at("files")) {
       ClipFile file{entry.at("kind").get<std::string>(), entry.at("path").get<std::string>(),
                     entry.at("bytes").get<uint64_t>(), entry.at("hash").get<std::string>()};
+      if (!entry.at("bytes").is_number_unsigned())
+        fail(where, ": files: bytes must be a whole number from 0; found ", entry.at("bytes").dump());
       if (const std::string problem = inner_path_problem(file.path); !problem.empty())
         fail(where, ": ", problem);
       files.push_back(std::move(file));
     }
   } catch (const nlohmann::json::exception& error) {
-    fail(where, ": ", error.what());
+    fail(where, ": files: ", json_problem(error));
   }
   return files;
 }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "config/value.h"
 #include "weights/model_dir.h"
 #include "weights/words.h"
 
@@ -67,7 +68,7 @@ class TreeBuilder : public nlohmann::json_sax<json> {
 
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception& exception) override {
-    const std::string text = exception.what();
+    const std::string text = json_problem(exception);
     const size_t start = text.find("syntax error");
     error_position = std::max<size_t>(position, 1);
     return wrong(start == std::string::npos ? text : text.substr(start, 300));

@@ -3,6 +3,7 @@
 time, with little memory, and before anything is written."""
 import json
 import os
+import shutil
 import sys
 
 from e2e.support import expect, main, records
@@ -42,10 +43,10 @@ MISTAKES = [
     ("  negative_prompt: [a]", "sampling.negative_prompt: must be a text; found a list"),
     ("  flow_shift: -.inf", "sampling.flow_shift: must be a number from 0.001 to 1000, or null; found the number -.inf"),
     ("  max_sequence_length: 9223372036854775808", "sampling.max_sequence_length: must be a whole number"),
-    ("  seed: -1", "sampling.seed: must be a whole number from 0 up; found the number -1"),
+    ("  seed: -1", "sampling.seed: must be a whole number from 0 to 9223372036854775807; found the number -1"),
     ("  samples: 1e999", "sampling.samples: must be a whole number from 1 to 1000000"),
     ("override:", None),
-    ("  seed: yes", "override.seed: must be a whole number from 0 up; found the text 'yes'"),
+    ("  seed: yes", "override.seed: must be a whole number from 0 to 9223372036854775807; found the text 'yes'"),
     ("  fsp: 1", "override.fsp: unknown key; did you mean 'fps'?"),
     ("parallel:", None),
     ("  dp: 0", "parallel.dp: must be a whole number from 1 to 1048576, or auto; found the number 0"),
@@ -63,6 +64,24 @@ MISTAKES = [
     ("reject: [blak]", ("reject: must be one of black, noise", "did you mean 'black'?")),
     ("metrics: [a]", "metrics: must be a text; found a list"),
     ("train: 3", "train: must be a mapping"),
+    ("cluster:", None),
+    ("  partion: gpu", "cluster.partion: unknown key; did you mean 'partition'?"),
+    ("  nodes: .nan", "cluster.nodes: must be a whole number from 1 to 100000; found the number .nan"),
+    ("  gpus_per_node: -1", "cluster.gpus_per_node: must be a whole number from 0 to 64; found the number -1"),
+    ("  ranks_per_node: .inf", "cluster.ranks_per_node: must be a whole number from 1 to 4096, or auto"),
+    ("  array: 1e9", "cluster.array: must be a whole number from 1 to 10000; found the number 1e9"),
+    ("  warning_seconds: 99999999999999999999", "cluster.warning_seconds: must be a whole number from 10 to 65535"),
+    ("  cpus_per_rank: 1.5", "cluster.cpus_per_rank: must be a whole number from 0 to 4096; found the number 1.5"),
+    ("  launcher: srum", ("cluster.launcher: must be one of mpirun, srun, srun:none", "did you mean 'srun'?")),
+    ("  requeue: yes", "cluster.requeue: must be one of on, off; found the text 'yes'"),
+    ("partition: gpu", "partition: unknown key; did you mean 'cluster.partition'?"),
+    ("dataset:", None),
+    ("  shard_clip: 3", "dataset.shard_clip: unknown key; did you mean 'shard_clips'?"),
+    ("  shard_clips: .nan", "dataset.shard_clips: must be a whole number from 1 to 100000; found the number .nan"),
+    ("  compression: -1", "dataset.compression: must be a whole number from 0 to 9; found the number -1"),
+    ("  pixels: vidoe", ("dataset.pixels: must be one of video, frames, none", "did you mean 'video'?")),
+    ("preprocess: {shard_clips: 3}", "preprocess.shard_clips: unknown key; preprocess has none"),
+    ("checkpoint_seconds: .nan", "checkpoint_seconds: must be a whole number from 0 to 1000000; found the number .nan"),
     ("model: no/such/model", "model: no folder 'no/such/model'"),
 ]
 
@@ -131,12 +150,42 @@ def case_everything_wrong_at_every_level_is_told_at_once(folder, model):
     sets = {"sampling.heigth=3": "sampling.heigth: unknown key; did you mean 'height'?",
             "a\nerror: b=3": "a?error: b: unknown key",
             "smapling.height=3": "smapling: unknown key; did you mean 'sampling'?",
-            "sampling.seed=1e30": "sampling.seed: must be a whole number from 0 up; found the number 1e30",
+            "sampling.seed=1e30": "sampling.seed: must be a whole number from 0 to 9223372036854775807; found the number 1e30",
             "sampling.width=": "sampling.width: must be a whole number from 1 to 16384; found nothing",
-            "sampling.fps={a: 1": "sampling.fps", "video=3": "video: must be a mapping", "retries=\xff": "retries"}
+            "sampling.fps={a: 1": "sampling.fps", "video=3": "video: must be a mapping", "retries=\xff": "retries",
+            "retries=.nan": "retries: must be a whole number from 0 to 1000; found the number .nan",
+            "retries=1e30": "retries: must be a whole number from 0 to 1000; found the number 1e30",
+            "checkpoint_seconds=-1": "checkpoint_seconds: must be a whole number from 0 to 1000000; found the number -1",
+            "checkpoint_seconds=1e30": "checkpoint_seconds: must be a whole number from 0 to 1000000; found",
+            "dataset.compression=.inf": "dataset.compression: must be a whole number from 0 to 9",
+            "dataset.shard_clips=0": "dataset.shard_clips: must be a whole number from 1 to 100000; found the number 0",
+            "cluster.nodes=-.inf": "cluster.nodes: must be a whole number", "cluster.arrray=1": "did you mean 'array'?"}
     for command in ("plan", "run"):
         refused([command, "bad.yaml", *(word for key in sets for word in ("--set", key))],
                 [*said, *(("--set", words) for words in sets.values())], folder)
+
+
+def case_numbers_and_words_of_the_command_line(folder, model):
+    good_job(folder, model)
+    wrong = ("x", "nan", "-1", "99999999999999999999")
+    plan, run, bench = ["plan", "job.yaml"], ["run", "job.yaml"], ["bench", "--model", model]
+    options = [(plan, "--ranks"), (run, "--noise-floor"), (run, "--simulate"), (bench, "--height"), (bench, "--repeat"),
+               (["probe", "--model", model, "--component", "tokenizer", "--text", "x", "--out", "o"], "--max-length"),
+               (["compare", "x", "--references", "y"], "--min-ssim"), (["bless", "x", "--references", "y"], "--min-ssim")]
+    table = [(f"{command[0]} {option}={value!r}", [*command, f"{option}={value}"], option)
+             for command, option in options for value in wrong]
+    table += [(f"with {rule}", [*run, "--simulate", "2", "--with", rule], "--with")
+              for rule in ("deaths=nan", "deaths=-1", "spread=1e999", "x=1", "deaths", "deaths=", "=1", "seed=1e30")]
+    table += [(f"set {key}", [*plan, "--set", f"{key}=1"], f"--set {key}=1: must be key=value")
+              for key in ("..", ".", ".a", "a.", "a..b", "")]
+    table += [(f"bench {option}", [*bench, *more, option, place], (option, place, why))
+              for place, why in (("none/x", "the folder none does not exist"), (".", "it is a folder"), ("job.yaml/x", "no folder"))
+              for more, option in (([], "--json"), (["--calibrate"], "--out"))]
+    table += [("calibrate", [*bench, "--calibrate"], ("--calibrate", "job.yaml is no folder", "--out", "RUSHES_CACHE"))]
+    each(table, lambda name, arguments, wanted: refused(arguments, [wanted], folder, environment={"RUSHES_CACHE": "job.yaml"}))
+    # A device that the job names is told at the job's key.
+    (folder / "bad.yaml").write_text((folder / "job.yaml").read_text() + "cluster: {device: h1000}\n")
+    refused(["submit", "bad.yaml", "--print"], [("bad.yaml:7: cluster.device: 'h1000'", "did you mean 'h100'?")], folder)
 
 
 def case_prompt_lines_in_every_format(folder, model):
@@ -152,7 +201,7 @@ def case_prompt_lines_in_every_format(folder, model):
         ("lines.jsonl", b"".join(as_bytes(line) + b"\n" for line, _ in LINES), *said),
         ("rows.csv", "prompt,id,hieght,seed\ngood,x,,\na,../x,,\na,y,32,\na,z,,-1\na\na,x,,\n\"a\nb\",q,,x\n\"open,c,,\n",
          ("rows.csv:3:", "'../x'"), ("rows.csv:4:", "hieght: unknown key; did you mean 'height'?"),
-         ("rows.csv:5:", "seed: must be a whole number from 0 up; found the number -1"),
+         ("rows.csv:5:", "seed: must be a whole number from 0 to 9223372036854775807; found the number -1"),
          ("rows.csv:6:", "1 cells; the header has 4"),
          ("rows.csv:7:", "'x' stands already in rows.csv:2"), ("rows.csv:8:", "seed: must be"),
          ("rows.csv:10:", "never closed")),
@@ -167,6 +216,10 @@ def case_prompt_lines_in_every_format(folder, model):
         ("map.yaml", "prompt: a\n", ("map.yaml", "must be a list of prompts; found a mapping")),
         ("lines.txt", b"good\n\xff\nok\nNUL \x00\n", ("lines.txt:2:", "is not UTF-8"), ("lines.txt:4:", "holds a NUL")),
         ("empty.txt", "", ("empty.txt", "there are none")), ("blank.txt", " \r\n\n", ("blank.txt", "there are none")),
+        ("cell.csv", "prompt,seed\n,1\n", ("cell.csv:2:", "prompt", "the cell is empty")),
+        ("items.yaml", "- a\n-\n- b\n", ("items.yaml:2:", "found nothing")),
+        ("macs.csv", "prompt,seed\ra,1\rb,-1\r", ("macs.csv:3:", "seed")),
+        ("exponent.jsonl", '{"prompt": "a", "seed": 1e999}\n', ("exponent.jsonl:1:", "not valid JSON: number overflow")),
         ("empty.csv", "prompt\n", ("empty.csv", "there are none")), ("empty.yaml", "[]", ("empty.yaml", "there are none")),
         ("prompts.docx", "a", ("prompts.docx", ".txt, .csv, .jsonl and .yaml")),
         # What the model cannot take: the message says what it needs.
@@ -183,7 +236,7 @@ def case_byte_order_marks_and_crlf_are_accepted(folder, model):
     good_job(folder, model)
     mark = b"\xef\xbb\xbf"
     (folder / "job.yaml").write_bytes(mark + (folder / "job.yaml").read_bytes().replace(b"\n", b"\r\n"))
-    files = {"a.txt": b"a cat\r\n", "a.jsonl": b'{"prompt": "a cat"}\r\n', "a.csv": b"prompt\r\na cat\r\n",
+    files = {"cr.csv": b"prompt\ra cat\r", "cr.txt": b"a cat\r\r", "a.txt": b"a cat\r\n", "a.jsonl": b'{"prompt": "a cat"}\r\n', "a.csv": b"prompt\r\na cat\r\n",
              "a.yaml": b"- a cat\r\n"}
     for name, content in files.items():
         (folder / name).write_bytes(mark + content)
@@ -275,6 +328,33 @@ def case_files_that_are_none(folder, model):
              ("output in /proc", ["run", "job.yaml", "--set", "output=/proc/rushes"], ("output", "/proc")),
              ("job with a slash", ["run", "job.yaml/"], ("job.yaml",))]
     each(jobs + prompts + paths, lambda name, arguments, wanted: refused(arguments, [wanted], folder))
+
+
+def case_an_impossible_output_is_told_by_run_and_plan(folder, model):
+    good = good_job(folder, "model")
+    shutil.copytree(model, folder / "model")
+    os.mkfifo(folder / "pipe")
+    (folder / "a file").write_text("dear")
+    for place in ("part/videos", "result/items/cat.json/x", "foreign/videos/cat.mp4", "foreign/frames/cat/00000.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text("dear")
+    rows = [("below a file", "a file/out", "a file", "is no folder"), ("a file", "a file", "a file", "is no folder"),
+            ("a pipe", "pipe", "pipe", "is no folder"),
+            ("a part is a file", "part", "part/videos", "is in the way"),
+            ("a result is a folder", "result", "result/items/cat.json", "move it away"),
+            ("results of nobody's run", "foreign", "foreign/videos/cat.mp4 (and 1 more)", "--fresh"),
+            ("the model's folder", "model", "model", "give one beside it"),
+            ("in the model's folder", "model/transformer/out", "model", "give one beside it")]
+
+    def check(name, output, *words):
+        (folder / "bad.yaml").write_text(good.replace("output: out", "output: " + output))
+        for command in ("plan", "run"):
+            refused([command, "bad.yaml"], [("bad.yaml:4: output: ", *words)], folder)
+            refused([command, "job.yaml", "--set", "output=" + output], [("--set: output: ", *words)], folder)
+
+    each(rows, check)
+    # Of another machine's disks nobody knows here.
+    accepted(["plan", "job.yaml", "--set", "output=a file/out", "--device", "h100"], [], folder)
 
 
 if __name__ == "__main__":

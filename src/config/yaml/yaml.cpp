@@ -5,8 +5,10 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <sstream>
 #include <unordered_map>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -37,10 +39,34 @@ std::string whole_characters(const std::string& text) {
   return whole;
 }
 
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  for (size_t start = 0; start <= text.size();) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    lines.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return lines;
+}
+
+/// A line that ends with the dash of an item with nothing behind it.
+bool ends_with_dash(std::string_view line) {
+  line = line.substr(0, line.find('#'));
+  line = line.substr(0, line.find_last_not_of(" \t\r") + 1);
+  return line.find_first_not_of(" -") == std::string_view::npos && (line == "-" || line.ends_with(" -"));
+}
+
+bool is_blank(std::string_view line) {
+  const size_t first = line.find_first_not_of(" \t\r");
+  return first == std::string_view::npos || line[first] == '#';
+}
+
 /// Builds the tree while yaml-cpp reads.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(std::string name, Problems& problems) : name_(std::move(name)), problems_(problems) {}
+  /// `text` is what is read, and outlives this.
+  TreeBuilder(std::string name, std::string_view text, Problems& problems)
+      : name_(std::move(name)), text_(text), problems_(problems) {}
 
   Value take_root() { return std::move(root_); }
   /// Was the last scalar one in quotes?
@@ -57,7 +83,11 @@ class TreeBuilder : public YAML::EventHandler {
     note(mark, "anchors and aliases are not read; write the value out");
     add(Value{}, mark);
   }
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { add(Value{}, mark); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+    YAML::Mark own = mark;
+    if (!stack_.empty() && stack_.back().value.kind == Value::Kind::list) own.line = line_of_empty(mark);
+    add(Value{}, own);
+  }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                 const std::string& text) override {
     ended_quoted_ = tag != "?";
@@ -160,7 +190,26 @@ class TreeBuilder : public YAML::EventHandler {
     open.has_key = false;
   }
 
+  /// yaml-cpp marks an item that is absent at the next token: its own line is the one before that ends with
+  /// its dash. One that is written out ("~", "null") is marked where it stands. From 0.
+  int line_of_empty(const YAML::Mark& mark) {
+    if (lines_.empty()) lines_ = lines_of(text_);
+    auto line = std::min(static_cast<size_t>(mark.line), lines_.size() - 1);
+    const std::string_view there =
+        lines_[line].substr(std::min(static_cast<size_t>(mark.column), lines_[line].size()));
+    for (const char* word : {"~", "null", "Null", "NULL"}) {
+      if (there.starts_with(word)) return mark.line;
+    }
+    while (line-- > 0) {
+      if (ends_with_dash(lines_[line])) return static_cast<int>(line);
+      if (!is_blank(lines_[line])) break;
+    }
+    return mark.line;
+  }
+
   std::string name_;
+  std::string_view text_;
+  std::vector<std::string_view> lines_;  // of the text, once they are asked for
   Problems& problems_;
   Value root_;
   std::vector<Open> stack_;
@@ -189,12 +238,13 @@ Value parse_yaml(const std::string& text, const std::string& name) {
   check_utf8(text, name);
   const std::string_view bytes = without_bom(text);
   Problems problems;
-  TreeBuilder builder(name, problems);
+  TreeBuilder builder(name, bytes, problems);
   run_parser(bytes, builder, name, problems);
   if (problems.empty() && builder.ended_quoted()) {
     // yaml-cpp takes a quote that is never closed for closed where the file ends with a line break.
-    TreeBuilder again(name, problems);
-    run_parser(bytes.substr(0, bytes.find_last_not_of(" \t\r\n") + 1), again, name, problems);
+    const std::string_view whole = bytes.substr(0, bytes.find_last_not_of(" \t\r\n") + 1);
+    TreeBuilder again(name, whole, problems);
+    run_parser(whole, again, name, problems);
   }
   problems.throw_if_any();
   return builder.take_root();

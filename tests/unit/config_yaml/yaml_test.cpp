@@ -42,6 +42,19 @@ TEST_CASE("yaml: the tree with its lines") {
   CHECK(root.find("g")->line == 7);
 }
 
+TEST_CASE("yaml: an empty item of a list has its own line") {
+  const Value root =
+      parse_yaml("- a\n-\n- b\n-\n\n# words\n-\n- ~\n- x: [c, null]\n  y:\n  -\n  - d\n-\n", "f.yaml");
+  std::vector<int64_t> lines;
+  for (const Value& item : root.items)
+    lines.push_back(item.line);
+  CHECK(lines == std::vector<int64_t>{1, 2, 3, 4, 7, 8, 9, 13});
+  const Value& inner = root.items[6];
+  CHECK(inner.find("x")->value.items[1].line == 9);
+  CHECK(inner.find("y")->value.items[0].line == 11);
+  CHECK(inner.find("y")->value.items[1].line == 12);
+}
+
 TEST_CASE("yaml: reads what yaml_line writes") {
   const std::string bells(300, '\a');  // six characters each, once written
   for (const auto& json : {nlohmann::ordered_json{{bells, 1}, {"b", {"@x", bells}}},

@@ -119,7 +119,8 @@ TEST_CASE("prompts: .jsonl, everything wrong with its line") {
   CHECK(read.problems[8] == "p.jsonl:8: image: no stage of SomePipeline reads this key; remove it");
   CHECK(read.problems[9] == "p.jsonl:9: flow_shift: no stage of SomePipeline reads this key; remove it");
   CHECK(read.problems[10] == "p.jsonl:10: prompt: holds a NUL or a broken character");
-  CHECK(read.problems[11].find("p.jsonl:12: seed: must be a whole number from 0 up") == 0);
+  CHECK(read.problems[11].find("p.jsonl:12: seed: must be a whole number from 0 to 9223372036854775807") ==
+        0);
   CHECK(read.problems[12].find("p.jsonl:13") == 0);
   CHECK(read.problems[13].find("p.jsonl:14: must be an object") == 0);
 }
@@ -138,6 +139,16 @@ TEST_CASE("prompts: .csv") {
   CHECK(read.rows[1].where == "p.csv:4");
 }
 
+TEST_CASE("prompts: lines may end with CR alone") {
+  const Read table = read_as("p.csv", "prompt,seed\rone,1\r\r\"t\rwo\",2\rthree,x\r");
+  CHECK(texts(table) == List{"one", "t\rwo"});
+  CHECK(table.rows[1].where == "p.csv:4");
+  REQUIRE(table.problems.size() == 1);
+  CHECK(table.problems[0].find("p.csv:6: seed: ") == 0);
+  CHECK(texts(read_as("p.txt", "one\rtwo\r\nthree\n")) == List{"one", "two", "three"});
+  CHECK(texts(read_as("p.jsonl", "{\"prompt\": \"one\"}\r{\"prompt\": \"two\"}\r")) == List{"one", "two"});
+}
+
 TEST_CASE("prompts: .csv, what is wrong") {
   CHECK(read_as("p.csv", "text,seed\nx,1\n").problems ==
         List{"p.csv:1: the header has no column 'prompt'; it has text, seed"});
@@ -150,9 +161,10 @@ TEST_CASE("prompts: .csv, what is wrong") {
   CHECK(read_as("p.csv", "prompt,sed\nx,1\n").problems ==
         List{"p.csv:2: sed: unknown key; did you mean 'seed'?"});
   CHECK(read_as("p.csv", "prompt,seed\n,1\n").problems ==
-        List{"p.csv:2: no prompt in this line; add the key 'prompt'"});
+        List{"p.csv:2: prompt: the cell is empty; where no words are meant, give {\"prompt\": \"\"} in a "
+             ".jsonl file"});
   CHECK(read_as("p.csv", "prompt,seed\nx,1.5\n").problems ==
-        List{"p.csv:2: seed: must be a whole number from 0 up; found the number 1.5"});
+        List{"p.csv:2: seed: must be a whole number from 0 to 9223372036854775807; found the number 1.5"});
   CHECK(read_as("p.csv", "prompt\n\xFF\n").problems ==
         List{"p.csv:2: is not UTF-8; save the file as UTF-8 text"});
 }
