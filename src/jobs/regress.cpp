@@ -80,37 +80,54 @@ bool same_kinds(const ClipFiles& a, const ClipFiles& b) {
          a.has("latents") == b.has("latents");
 }
 
-/// Makes one clip the reference; gives the line that says what happened.
-std::string bless_clip(const ReferenceStore& store, const ClipFiles& clip, const std::string& time) {
-  const ReferenceKey key = key_of(clip);
+/// A clip that is to be blessed, as far as nothing is changed yet.
+struct Blessing {
+  std::string id;
+  ReferenceKey key;
+  std::string said;                         // the line that says what happens
+  nlohmann::json note;                      // for blessings.jsonl
+  std::unique_ptr<StagedReference> staged;  // nothing: the reference is kept as it is
+};
+
+Blessing prepare_blessing(const ReferenceStore& store, const ClipFiles& clip, const std::string& time) {
+  Blessing blessing{clip.id, key_of(clip), "new", {}, nullptr};
   std::optional<Reference> old;
-  std::string broken;
   try {
-    old = store.find(key, clip.id);
+    old = store.find(blessing.key, clip.id);
   } catch (const UserError& error) {
-    broken = error.what();
+    blessing.said = str("replaces one that cannot be read (", error.what(), ")");
   }
-  nlohmann::json note = {
-      {"time", time}, {"id", clip.id}, {"build", clip.text("code")}, {"run", clip.text("run")}};
-  std::string said = broken.empty() ? "new" : "replaces one that cannot be read (" + broken + ")";
+  nlohmann::json& note = blessing.note;
+  note = {{"time", time}, {"id", clip.id}, {"build", clip.text("code")}, {"run", clip.text("run")}};
   if (old) {
     const ClipComparison beside = compare_clip(clip, old->clip);
     const bool whole = damage(old->clip, "video").empty() && damage(old->clip, "latents").empty();
-    if (unchanged(beside) && same_kinds(clip, old->clip) && whole)
-      return "unchanged (bit-equal); kept as it is";
-    said = "replaced: " + beside_old(beside);
+    if (unchanged(beside) && same_kinds(clip, old->clip) && whole) {
+      blessing.said = "unchanged (bit-equal); kept as it is";
+      return blessing;
+    }
+    blessing.said = "replaced: " + beside_old(beside);
     note["before"] = {{"blessed", old->blessed}, {"build", old->clip.text("code")}};
     if (beside.compared()) {
       note["before"]["worst_ssim"] = beside.metrics.worst_ssim();
       note["before"]["mean_ssim"] = beside.metrics.mean_ssim();
     }
     for (const Change& change : beside.changes)
-      said += str("\n    ", change.key, ": ", change.before, ", now ", change.now);
+      blessing.said += str("\n    ", change.key, ": ", change.before, ", now ", change.now);
   }
-  // Noted first: killed in between, a line too many is left, and never a change that nobody knows of.
-  store.note_blessing(key, note);
-  store.put(key, clip, time);
-  return said;
+  blessing.staged = store.stage(blessing.key, clip, time);
+  return blessing;
+}
+
+/// What is left to do is two renames.
+void carry_out(const ReferenceStore& store, Blessing& blessing, std::ostream& out) {
+  if (blessing.staged) {
+    // Noted first: killed in between, a line too many is left, and never a change that nobody knows of.
+    store.note_blessing(blessing.key, blessing.note);
+    blessing.staged->put();
+    blessing.staged.reset();
+  }
+  out << blessing.id << ": " << blessing.said << std::endl;
 }
 
 void drop_clip(const ReferenceStore& store, const ReferenceKey& key, const std::string& id,
@@ -382,12 +399,17 @@ void bless(const BlessRequest& request, std::ostream& out) {
   const std::string time = time_name();
   std::map<std::string, ReferenceKey> keys;
   std::set<std::string> ids;
+  std::vector<Blessing> blessings;
   for (const ClipFiles& clip : clips) {
-    const std::string what = bless_clip(store, clip, time);  // which may throw
-    out << clip.id << ": " << what << std::endl;
     keys.emplace(key_of(clip).folder(), key_of(clip));
     ids.insert(clip.id);
   }
+  for (const auto& [folder, key] : keys)
+    store.ids(key);  // which refuses a folder with what is no reference, before anything is changed
+  for (const ClipFiles& clip : clips)
+    blessings.push_back(prepare_blessing(store, clip, time));
+  for (Blessing& blessing : blessings)
+    carry_out(store, blessing, out);
   for (const auto& [folder, key] : keys) {
     if (request.model_min_ssim) set_model_threshold(store, key, *request.model_min_ssim, time, out);
     if (!request.only.empty()) continue;
@@ -401,7 +423,11 @@ void bless(const BlessRequest& request, std::ostream& out) {
     out << "references: " << (request.references / folder).string() << "\n";
   }
   if (!request.upload) return;
-  store.export_to(*request.upload);
+  try {
+    store.export_to(*request.upload);
+  } catch (const UserError& error) {
+    fail("--upload: ", error.what(), "; the clips are blessed, only this folder was not made");
+  }
   out << "to upload: " << request.upload->string() << "\n";
 }
 

@@ -251,44 +251,74 @@ void ReferenceStore::set_model_min_ssim(const std::string& model, double value) 
   write_file_atomic(root_ / model / "model.json", pretty({{"min_ssim", value}}), owner_name());
 }
 
-void ReferenceStore::put(const ReferenceKey& key, const ClipFiles& clip, const std::string& time) const {
+StagedReference::StagedReference(const fs::path& versions, const std::string& time, fs::path pointer)
+    : time_(time),
+      staging_(versions / str(".", time, ".", owner_name(), ".tmp")),
+      version_(versions / time),
+      pointer_(std::move(pointer)) {}
+
+StagedReference::~StagedReference() {
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);
+  // Folders that were made for nothing: versions/<id>, versions and clips, <key>, <model>.
+  ::rmdir(pointer_.parent_path().c_str());
+  fs::path empty = staging_.parent_path();
+  for (int level = 0; level < 4; ++level, empty = empty.parent_path())
+    ::rmdir(empty.c_str());
+}
+
+void StagedReference::fill(const ClipFiles& clip) {
+  make_folder(staging_.parent_path());
+  make_folder(staging_);
+  make_folder(pointer_.parent_path());
+  json files = json::array();
+  std::set<std::string> names;
+  for (const ClipFile& file : clip.files) {
+    if (!is_reference_kind(file.kind)) continue;
+    const std::string name = file.kind == "frames" ? "frames/" + fs::path(file.path).filename().string()
+                                                   : file.kind + fs::path(file.path).extension().string();
+    if (!names.insert(name).second)
+      fail("clip ", clip.id, ": its record has two files for ", name, "; run the job again with --fresh");
+    copy_whole(clip.root / file.path, staging_ / name);
+    const std::string hash = hash_file(staging_ / name);
+    files.push_back({{"kind", file.kind},
+                     {"path", time_ + "/" + name},
+                     {"bytes", fs::file_size(staging_ / name)},
+                     {"hash", hash}});
+  }
+  text_ = pretty(
+      {{"schema", kSchema}, {"id", clip.id}, {"blessed", time_}, {"files", files}, {"record", clip.record}});
+  write_file_atomic(staging_ / "reference.json", text_, owner_name());
+  if (fs::exists(staging_ / "frames")) sync_path(staging_ / "frames");
+}
+
+void StagedReference::put() {
+  std::error_code error;
+  fs::rename(staging_, version_, error);
+  if (error) fail("cannot write ", version_.string(), ": ", error.message());
+  try {
+    sync_path(version_.parent_path());
+    write_file_atomic(pointer_, text_, owner_name());
+  } catch (...) {
+    fs::remove_all(version_, error);  // a version that never was the reference
+    throw;
+  }
+}
+
+std::unique_ptr<StagedReference> ReferenceStore::stage(const ReferenceKey& key, const ClipFiles& clip,
+                                                       const std::string& time) const {
   const fs::path current = pointer(key.folder(), clip.id);  // refuses ids that are no file names
-  const fs::path versions = root_ / key.folder() / "versions" / clip.id;
-  const fs::path staging = versions / str(".", time, ".", owner_name(), ".tmp");
   for (const char* inner : {"clips", "versions"})
     refuse_links(root_, fs::path(key.folder()) / inner / clip.id);
-  make_folder(staging);
-  std::error_code ignored;
+  if (is_there(current) && fs::is_directory(current))
+    fail(current.string(), " is a folder; move it away: the reference of ", clip.id, " belongs there");
   try {
-    json files = json::array();
-    std::set<std::string> names;
-    for (const ClipFile& file : clip.files) {
-      if (!is_reference_kind(file.kind)) continue;
-      const std::string name = file.kind == "frames" ? "frames/" + fs::path(file.path).filename().string()
-                                                     : file.kind + fs::path(file.path).extension().string();
-      if (!names.insert(name).second)
-        fail("clip ", clip.id, ": its record has two files for ", name, "; run the job again with --fresh");
-      copy_whole(clip.root / file.path, staging / name);
-      const std::string hash = hash_file(staging / name);
-      files.push_back({{"kind", file.kind},
-                       {"path", time + "/" + name},
-                       {"bytes", fs::file_size(staging / name)},
-                       {"hash", hash}});
-    }
-    const std::string text = pretty(
-        {{"schema", kSchema}, {"id", clip.id}, {"blessed", time}, {"files", files}, {"record", clip.record}});
-    write_file_atomic(staging / "reference.json", text, owner_name());
-    if (fs::exists(staging / "frames")) sync_path(staging / "frames");
-    fs::rename(staging, versions / time);
-    sync_path(versions);
-    make_folder(current.parent_path());
-    write_file_atomic(current, text, owner_name());
+    auto staged =
+        std::make_unique<StagedReference>(root_ / key.folder() / "versions" / clip.id, time, current);
+    staged->fill(clip);
+    return staged;
   } catch (const fs::filesystem_error& error) {
-    fs::remove_all(staging, ignored);
     fail("cannot keep the reference of ", clip.id, ": ", error.what());
-  } catch (...) {
-    fs::remove_all(staging, ignored);
-    throw;
   }
 }
 
@@ -312,6 +342,8 @@ fs::path export_target(const fs::path& target) {
   if (!path.has_filename()) path = path.parent_path();  // "upload/"
   if (!path.has_filename()) fail("'", target.string(), "' is no name for a new folder");
   if (is_there(path)) fail(path.string(), " is there already; give the name of a new folder");
+  if (const std::string problem = folder_problem(path); !problem.empty())
+    fail(path.string(), " cannot be made: ", problem);
   return path;
 }
 
@@ -343,9 +375,12 @@ void ReferenceStore::export_to(const fs::path& target) const {
     write_file_atomic(staging / "README.md", kCard, owner_name());
     fs::rename(staging, path, error);
     if (error) fail("cannot write ", path.string(), ": ", error.message());
-  } catch (...) {
+  } catch (const UserError& problem) {
     fs::remove_all(staging, error);
-    throw;
+    std::string said = problem.what();  // by the name that the user gave
+    if (const size_t at = said.find(staging.string()); at != std::string::npos)
+      said.replace(at, staging.string().size(), path.string());
+    fail(said);
   }
   sync_path(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }

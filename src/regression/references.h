@@ -15,6 +15,7 @@
 // change is what a regression is to find.
 
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -43,6 +44,25 @@ struct Reference {
   std::string blessed;  // when, UTC
 };
 
+/// A copy of a clip beside the versions of its reference. Goes with this object unless it was put in place.
+class StagedReference {
+ public:
+  StagedReference(const std::filesystem::path& versions, const std::string& time,
+                  std::filesystem::path pointer);
+  ~StagedReference();
+  StagedReference(const StagedReference&) = delete;
+  StagedReference& operator=(const StagedReference&) = delete;
+
+  /// Copies the files. Throws UserError.
+  void fill(const ClipFiles& clip);
+  /// Makes it the reference; the one before stays as an old version. Throws UserError.
+  void put();
+
+ private:
+  std::string time_, text_;  // of the version; the JSON of the pointer
+  std::filesystem::path staging_, version_, pointer_;
+};
+
 class ReferenceStore {
  public:
   explicit ReferenceStore(std::filesystem::path root) : root_(std::move(root)) {}
@@ -58,9 +78,10 @@ class ReferenceStore {
   std::optional<double> model_min_ssim(const std::string& model) const;
   void set_model_min_ssim(const std::string& model, double value) const;
 
-  /// Copies the clip's video, frames and latents and makes them its reference. The one before stays as an old
-  /// version. `time` names the version. Appears whole or not at all. Throws UserError.
-  void put(const ReferenceKey& key, const ClipFiles& clip, const std::string& time) const;
+  /// Copies the clip's video, frames and latents to where its reference is to be: whatever can fail fails
+  /// here. `time` names the version. Throws UserError.
+  std::unique_ptr<StagedReference> stage(const ReferenceKey& key, const ClipFiles& clip,
+                                         const std::string& time) const;
   /// The clip has no reference any more; its versions stay.
   void drop(const ReferenceKey& key, const std::string& id) const;
   /// Appends a line to the key's blessings.jsonl, with "user" and "host".

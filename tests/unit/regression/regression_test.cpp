@@ -63,8 +63,8 @@ TEST_CASE("references: what is put is found, old versions stay, damage is seen")
   const ReferenceKey key = key_of(first);
   CHECK(key.folder() == "a--b/cpu-float32-flash");
   CHECK_FALSE(store.find(key, "clip"));
-  store.put(key, first, "t1");
-  store.put(key, second, "t2");
+  store.stage(key, first, "t1")->put();
+  store.stage(key, second, "t2")->put();
   CHECK(store.ids(key) == std::vector<std::string>{"clip"});
   CHECK(store.keys() == std::vector<std::string>{key.folder()});
   const auto found = store.find(key, "clip");
@@ -110,7 +110,7 @@ TEST_CASE("references: an id that is no file name gets nowhere") {
   for (const char* id : {"../x", "..", "/x", "a/b", ""}) {
     INFO(id);
     clip.id = id;
-    CHECK_THAT(error_of([&] { store.put(key, clip, "t"); }), Catch::Contains("id: "));
+    CHECK_THAT(error_of([&] { store.stage(key, clip, "t")->put(); }), Catch::Contains("id: "));
     CHECK_THAT(error_of([&] { store.find(key, id); }), Catch::Contains("id: "));
     CHECK_THAT(error_of([&] { store.drop(key, id); }), Catch::Contains("id: "));
     CHECK(compare_clips({clip}, store, {}, nullptr).clips.front().verdict == Verdict::unreadable);
@@ -151,7 +151,7 @@ TEST_CASE("references: only what is compared is kept, each file once") {
     std::ofstream(folder / "one" / "shard.h5") << "other clips too";
     clip.files.push_back({kind, "shard.h5", 15, hash_file(folder / "one" / "shard.h5")});
   }
-  store.put(key, clip, "t");
+  store.stage(key, clip, "t")->put();
   const auto found = store.find(key, "clip");
   REQUIRE(found);
   REQUIRE(found->clip.files.size() == 1);
@@ -161,7 +161,7 @@ TEST_CASE("references: only what is compared is kept, each file once") {
     files += entry.is_regular_file() ? 1 : 0;
   CHECK(files == 3);  // the frame, its version's JSON and the pointer
   clip.files.push_back(clip.files.front());
-  CHECK_THAT(error_of([&] { store.put(key, clip, "t2"); }), Catch::Contains("two files"));
+  CHECK_THAT(error_of([&] { store.stage(key, clip, "t2")->put(); }), Catch::Contains("two files"));
 }
 
 TEST_CASE("references: a blessing says by whom and where") {
@@ -181,7 +181,7 @@ TEST_CASE("references: the folder to upload") {
   const ReferenceStore store(folder / "references");
   const ClipFiles clip = clip_of(folder / "one", "clip", 10);
   const ReferenceKey key = key_of(clip);
-  store.put(key, clip, "t");
+  store.stage(key, clip, "t")->put();
   std::ofstream(folder / "references" / key.folder() / "clips" / ".other.bless-1.tmp.json") << "{";
   std::filesystem::create_directories(folder / "references" / ".git" / "x" / "clips");
   std::ofstream(folder / "references" / ".git" / "x" / "clips" / "y.json") << "{}";
@@ -211,7 +211,7 @@ TEST_CASE("comparison: verdicts, thresholds and what is missing") {
   std::vector<ClipFiles> clips;
   for (const char* id : {"same", "other", "own", "gone"}) {
     const ClipFiles clip = clip_of(folder / "one", id, 100);
-    store.put(key_of(clip), clip, "t");
+    store.stage(key_of(clip), clip, "t")->put();
     if (std::string(id) != "gone")
       clips.push_back(clip_of(folder / "two", id, std::string(id) == "same" ? 100 : 50));
   }
@@ -242,7 +242,7 @@ TEST_CASE("comparison: what cannot be read fails its clip by name, not the other
   std::vector<ClipFiles> clips;
   for (const char* id : {"good", "own", "keyless", "changed"}) {
     clips.push_back(clip_of(folder / "one", id, 100));
-    store.put(key_of(clips.back()), clips.back(), "t");
+    store.stage(key_of(clips.back()), clips.back(), "t")->put();
   }
   clips[1].min_ssim = 0.5;
   clips[2].record.erase("request");
@@ -273,7 +273,7 @@ TEST_CASE("history: later lines of a run count, broken ones are left out") {
   const TestFolder folder;
   const ReferenceStore store(folder / "references");
   const ClipFiles clip = clip_of(folder / "one", "clip", 10);
-  store.put(key_of(clip), clip, "t");
+  store.stage(key_of(clip), clip, "t")->put();
   Comparison comparison = compare_clips({clip}, store, {}, nullptr);
   for (const char* output : {"a", "b", "a"}) {
     comparison.output = output;
