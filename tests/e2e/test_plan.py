@@ -145,7 +145,7 @@ def check_command_line(folder):
     refused(folder, ["the job file is missing"], ())
     refused(folder, ["cannot read no.yaml: No such file"], ("no.yaml",))
     refused(folder, ["--ranks must be a number"], ("job.yaml", "--ranks", "0"))
-    refused(folder, ["--device h20: must be one of a100, cpu, h100, h200, l40s, cuda, or a file"],
+    refused(folder, ["--device: 'h20' must be one of a100, cpu, h100, h200, l40s, cuda, or a file"],
             ("job.yaml", "--device", "h20"))
     refused(folder, ["; did you mean 'h200'?"], ("job.yaml", "--device", "h20"))
     refused(folder, ["cannot read no/such.yaml"], ("job.yaml", "--device", "no/such.yaml"))
