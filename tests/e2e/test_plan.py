@@ -154,7 +154,7 @@ def check_command_line(folder):
                      "--set: sampling.height: must be a whole number from 1 to 16384; found the text 'tall'",
                      "--set: nonsense: unknown key"],
             ("job.yaml", "--set", "sampling.sed=1", "--set", "sampling.height=tall", "--set", "nonsense=1"))
-    refused(folder, ["--help lists the options"], ("job.yaml", "--ranks", "many"))
+    refused(folder, ["--ranks many: needs a whole number"], ("job.yaml", "--ranks", "many"))
     refused(folder, ["--help lists the options"], ("job.yaml", "--no-such-option"))
     refused(folder, ["'other.yaml': one job file"], ("job.yaml", "other.yaml"))
     refused(folder, ["dp 4 x replica 1"], ("job.yaml", "--set", "parallel.dp=4", "--ranks", "3"))
