@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <sstream>
+#include <thread>
 
 #include "base/log.h"
 #include "device/torch_error.h"
@@ -84,6 +85,21 @@ void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline
       status.stage.clear();
     });
   }
+}
+
+void blame(const Item& item, bool waited, const Claims& claims, const OutputFolder& folder, int rank) {
+  const auto leader = claims.holder(item.id);
+  if (!leader) return;
+  const std::filesystem::path file = folder.owner(*leader);
+  const auto beat = [&] {
+    const auto status = read_owner_status(file);
+    return status ? status->beat : 0;
+  };
+  const uint64_t before = beat();
+  if (waited) std::this_thread::sleep_for(std::chrono::seconds(5));  // two beats of an owner
+  if (waited && beat() == before) return;
+  claims.note_crash(item.id, *leader,
+                    waited ? "by ranks that did not answer" : str("by an error of rank ", rank));
 }
 
 }  // namespace rushes

@@ -7,7 +7,9 @@
 
 #include "base/timer.h"
 #include "dist/world.h"
+#include "jobs/claims.h"
 #include "jobs/items.h"
+#include "jobs/output_folder.h"
 #include "jobs/owner.h"
 #include "pipelines/pipeline.h"
 
@@ -60,5 +62,9 @@ using OnFailure = std::function<void(const Item& item, bool waited)>;
 /// A round of a rank that follows.
 void follow(const Crew& crew, const std::vector<Item>& items, Pipeline& pipeline, Owner& owner,
             const StopToken& stop, const OnShortage& on_shortage, const OnFailure& on_failure);
+
+/// A try failed on rank `rank`, which follows: it counts as the clip's crash. Not where this rank `waited`
+/// for one that was stopped from outside, as the leader's silence shows.
+void blame(const Item& item, bool waited, const Claims& claims, const OutputFolder& folder, int rank);
 
 }  // namespace rushes

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "config/file_names.h"
 #include "config/job_file.h"
@@ -14,7 +15,7 @@
 namespace rushes {
 namespace {
 
-constexpr size_t kMaxItems = 1000000;
+constexpr int64_t kMaxItems = 1000000;
 constexpr size_t kSlugBytes = 48;
 
 /// The row's settings over `base`, and --set over both. All of them were checked before.
@@ -179,20 +180,28 @@ std::string slug(const std::string& prompt) {
 
 std::vector<ItemDraft> draft_items(const std::vector<PromptRow>& rows, const Sampling& base,
                                    const std::vector<Value>& set, Problems& problems) {
-  std::vector<ItemDraft> drafts;
-  std::unordered_map<std::string, const PromptRow*> owners;
+  std::vector<Sampling> of_rows;
+  of_rows.reserve(rows.size());
+  int64_t total = 0;
+  bool too_many = false;
   for (const PromptRow& row : rows) {
-    const Sampling sampling = layered(base, row, set);
+    Sampling& sampling = of_rows.emplace_back(layered(base, row, set));
     if (sampling.seed > INT64_MAX - (sampling.samples - 1)) {
       problems.add(row.where, ": seed ", sampling.seed, " and ", sampling.samples,
                    " samples go beyond the largest seed; take a smaller seed");
-      continue;
+      sampling.samples = 1;
     }
-    if (drafts.size() + static_cast<size_t>(sampling.samples) > kMaxItems) {
+    total += sampling.samples;
+    if (total > kMaxItems && !std::exchange(too_many, true))
       problems.add(row.where, ": with this line the job has more than ", kMaxItems,
                    " clips; split it into several jobs");
-      break;
-    }
+  }
+  std::vector<ItemDraft> drafts;
+  std::unordered_map<std::string, const PromptRow*> owners;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const PromptRow& row = rows[i];
+    Sampling& sampling = of_rows[i];
+    if (too_many) sampling.samples = 1;  // what else is wrong is told all the same
     for (int64_t sample = 0; sample < sampling.samples; ++sample) {
       ItemDraft draft{&row, sampling, row.id.value_or("")};
       draft.sampling.seed += sample;
@@ -202,7 +211,7 @@ std::vector<ItemDraft> draft_items(const std::vector<PromptRow>& rows, const Sam
         const std::string problem = id_problem(draft.id);
         const auto [owner, is_new] = owners.emplace(draft.id, &row);
         if (!problem.empty()) problems.add(row.where, ": id: ", problem);
-        if (!is_new) {
+        if (!is_new && !too_many) {
           problems.add(row.where, ": id: '", draft.id, "' stands already in ", owner->second->where,
                        "; an id names one clip");
         }

@@ -6,8 +6,6 @@
 #include <csignal>
 #include <cstring>
 #include <iostream>
-#include <set>
-#include <thread>
 
 #include "base/env.h"
 #include "base/file.h"
@@ -30,6 +28,7 @@
 #include "jobs/runner.h"
 #include "jobs/shards.h"
 #include "jobs/signals.h"
+#include "jobs/tally.h"
 #include "jobs/time_limit.h"
 #include "jobs/watchdog.h"
 #include "pipelines/stages/denoising.h"
@@ -39,14 +38,6 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr int64_t kMostInVain = 3;  // a start and two restarts that make nothing: the next would not either
-
-/// How a run ended, from the records: what is on disk counts, whoever made it.
-struct Tally {
-  std::set<std::string> done;
-  int64_t failed = 0;
-  int64_t left = 0;
-  std::vector<const Item*> failed_items;
-};
 
 /// One rank's way through a job. Ranks meet in agree() and broadcast() only, always the same ones in the same
 /// order, whatever happens in between.
@@ -63,7 +54,6 @@ class JobRun {
   void form_groups();
   bool load_pipeline();
   void work();
-  void blame(const Item& item, bool waited, const Claims& claims) const;
   void end_unbegun();
   int finish();
 
@@ -76,12 +66,10 @@ class JobRun {
     return std::count_if(start_.ledger.begin(), start_.ledger.end(),
                          [&](const LedgerEntry& entry) { return entry.state == state; });
   }
-  Tally tally() const;
   int exit_code(const Tally& tally);
   int compare_with_references(int code);
   int finish_dataset(int code);
   void make_contact_sheet(const Tally& now) const;
-  void write_failed(const Tally& tally) const;
   void tell(const Tally& tally, int code) const;
   std::string why_stopped() const;
 
@@ -370,7 +358,9 @@ void JobRun::work() {
   const auto ran_out = [&](const Item& item, MemoryRung memory, const std::string& asked) {
     guarded([&] { MemoryLadder(job_.job, item, claims, *events_).ran_out(memory, watch_->stage, asked); });
   };
-  const auto failed = [&](const Item& item, bool waited) { guarded([&] { blame(item, waited, claims); }); };
+  const auto failed = [&](const Item& item, bool waited) {
+    guarded([&] { blame(item, waited, claims, *folder_, world_.rank()); });
+  };
   const auto round = [&](Round kind) {
     if (!pipeline_) return;  // then no rank of the replica has one
     if (follows) return follow(crew, job_.items, *pipeline_, residence_->owner, stop_, ran_out, failed);
@@ -410,44 +400,6 @@ void JobRun::work() {
     code = worse_exit_code(code, guarded([&] { publisher.join_shards(/*all=*/true); }));
   code = worse_exit_code(code, guarded([&] { claims.release_all(); }));
   world_.agree(code);
-}
-
-/// A try failed on this rank, which follows: it counts as the clip's crash. Not where this rank waited for
-/// one that was stopped from outside, as the leader's silence shows.
-void JobRun::blame(const Item& item, bool waited, const Claims& claims) const {
-  const auto leader = claims.holder(item.id);
-  if (!leader) return;
-  const fs::path file = folder_->owner(*leader);
-  const auto beat = [&] {
-    const auto status = read_owner_status(file);
-    return status ? status->beat : 0;
-  };
-  const uint64_t before = beat();
-  if (waited) std::this_thread::sleep_for(std::chrono::seconds(5));  // two beats of an owner
-  if (waited && beat() == before) return;
-  claims.note_crash(item.id, *leader,
-                    waited ? "by ranks that did not answer" : str("by an error of rank ", world_.rank()));
-}
-
-Tally JobRun::tally() const {
-  Tally tally;
-  std::vector<std::string> ignored;
-  for (size_t i = 0; i < job_.items.size(); ++i) {
-    LedgerRules rules = rules_;
-    rules.verify = !start_.ledger[i].why.empty();
-    const LedgerEntry now = look_up(job_, job_.items[i], *folder_, rules, ignored);
-    const bool tried =
-        now.attempts > start_.ledger[i].attempts;  // and failed, by another run over this folder
-    if (now.state == ItemState::done) {
-      tally.done.insert(job_.items[i].id);
-    } else if (now.state == ItemState::todo && !tried) {
-      ++tally.left;
-    } else {
-      ++tally.failed;
-      tally.failed_items.push_back(&job_.items[i]);
-    }
-  }
-  return tally;
 }
 
 /// job: regress, when all is made that can be. Gives the exit code of the run and the comparison together.
@@ -509,7 +461,7 @@ int JobRun::finish() {
   pipeline_.reset();
   int code = kExitDone;
   if (world_.rank() == 0) {
-    const Tally now = tally();
+    const Tally now = tally(job_, start_.ledger, rules_, *folder_);
     guarded([&] {
       Claims claims(*folder_, residence_->work, residence_->owner.token(), *owners_);
       claims.sweep();
@@ -523,7 +475,7 @@ int JobRun::finish() {
     const int wrote = guarded([&] {
       code = kExitStopped;  // where even the count of starts cannot be written
       code = exit_code(now);
-      write_failed(now);
+      write_failed(now, *folder_, residence_->work);
       if (now.left == 0) end_fresh_run(*folder_, start_.digest);
     });
     if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
@@ -575,19 +527,6 @@ std::string JobRun::why_stopped() const {
   if (stop_.timed_out()) return "the time limit";
   if (limit_.set()) return "no clip that is left can end before the time limit";
   return stop_.requested() ? "asked to stop" : "other ranks stopped";
-}
-
-void JobRun::write_failed(const Tally& now) const {
-  if (now.failed_items.empty()) {
-    std::error_code ignored;
-    fs::remove(folder_->failed(), ignored);
-    return;
-  }
-  std::string lines;
-  for (const Item* item : now.failed_items) {
-    lines += prompt_line(*item).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  }
-  residence_->work.write_file(folder_->failed(), lines);
 }
 
 void JobRun::tell(const Tally& now, int code) const {
