@@ -381,6 +381,9 @@ void ReferenceStore::export_to(const fs::path& target) const {
     if (const size_t at = said.find(staging.string()); at != std::string::npos)
       said.replace(at, staging.string().size(), path.string());
     fail(said);
+  } catch (...) {
+    fs::remove_all(staging, error);
+    throw;
   }
   sync_path(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }

@@ -63,7 +63,11 @@ def case_a_stop_that_takes_too_long_leaves_at_the_checkpoint(folder, model):
 
 
 def case_a_time_limit_is_kept(folder, model):
-    job, out = write_job(folder, model, count=6, steps=4000), folder / "out"
+    begun = time.monotonic()
+    run(write_job(folder, model, count=6, steps=2000, name="whole", output="whole"), ranks=2)
+    # Some 15 s of work here and now, for lives of 5 s.
+    steps = max(2000, int(2000 * 15 / (time.monotonic() - begun)))
+    job, out = write_job(folder, model, count=6, steps=steps), folder / "out"
     going = launch(job, ranks=2, environment={"RUSHES_END_TIME": str(int(time.time()) + 600)})
     expect(going.wait_until(lambda: started(out), 60), going.text())
     shown = rushes("status", out)

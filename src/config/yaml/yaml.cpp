@@ -200,16 +200,19 @@ class TreeBuilder : public YAML::EventHandler {
     for (const char* word : {"~", "null", "Null", "NULL"}) {
       if (there.starts_with(word)) return mark.line;
     }
+    if (mark.line == walked_from_) return walked_to_;  // many on a line, behind many blank ones
+    walked_from_ = walked_to_ = mark.line;
     while (line-- > 0) {
-      if (ends_with_dash(lines_[line])) return static_cast<int>(line);
+      if (ends_with_dash(lines_[line])) walked_to_ = static_cast<int>(line);
       if (!is_blank(lines_[line])) break;
     }
-    return mark.line;
+    return walked_to_;
   }
 
   std::string name_;
   std::string_view text_;
-  std::vector<std::string_view> lines_;  // of the text, once they are asked for
+  std::vector<std::string_view> lines_;    // of the text, once they are asked for
+  int walked_from_ = -1, walked_to_ = -1;  // the last way back
   Problems& problems_;
   Value root_;
   std::vector<Open> stack_;

@@ -60,6 +60,10 @@ void parse_sigmas(JsonFields& fields, UniPcConfig& result) {
     fields.problem("final_sigmas_type", quote_name(last), " must be 'zero' or 'sigma_min'");
   result.sigma_min = fields.optional_number("sigma_min");
   result.sigma_max = fields.optional_number("sigma_max");
+  for (const auto& [key, value] :
+       {std::pair("sigma_min", result.sigma_min), {"sigma_max", result.sigma_max}}) {
+    if (value) fields.range(key, *value, 0, 1e6);
+  }
   result.shift_terminal = fields.optional_number("shift_terminal");
   if (result.shift_terminal) {
     fields.range("shift_terminal", *result.shift_terminal, 0, 0.999999);
@@ -103,6 +107,7 @@ void parse_solver(JsonFields& fields, UniPcConfig& result) {
   result.dynamic_thresholding_ratio = fields.number("dynamic_thresholding_ratio", 0.995);
   fields.range("dynamic_thresholding_ratio", result.dynamic_thresholding_ratio, 0, 1);
   result.sample_max_value = fields.number("sample_max_value", 1.0);
+  fields.range("sample_max_value", result.sample_max_value, 0, 1e6);
 }
 
 /// The cosine schedule of Nichol & Dhariwal 2021, eq. 17, betas capped at 0.999.

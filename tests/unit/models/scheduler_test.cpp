@@ -173,6 +173,13 @@ TEST_CASE("schedulers: runs without a finite result are refused before they star
              Catch::Contains("flow_shift"));
 }
 
+TEST_CASE("schedulers: numbers that no float32 latent survives are refused by their key") {
+  for (const char* key : {"sigma_min", "sigma_max", "sample_max_value", "flow_shift"}) {
+    for (const double value : {1e300, -1.0})
+      CHECK_THAT(refusal([&] { unipc({{key, value}}); }), Catch::Contains(key));
+  }
+}
+
 TEST_CASE("schedulers: quantiles of the beta distribution") {
   // scipy.stats.beta.ppf
   CHECK(beta_quantile(0, 0.6, 0.6) == 0);
