@@ -112,7 +112,9 @@ std::string file_problem(const fs::path& path) {
   // The result takes the name's place by a rename: a device or a pipe would be gone.
   if (fs::exists(path, error) && !fs::is_regular_file(path, error))
     return "it is a device, a pipe or a socket: name a file";
-  if (!fs::exists(folder, error)) return str("the folder ", folder.string(), " does not exist");
+  const fs::file_status there = fs::status(folder, error);
+  if (there.type() == fs::file_type::not_found) return str("the folder ", folder.string(), " does not exist");
+  if (there.type() == fs::file_type::none) return str("the folder ", folder.string(), ": ", error.message());
   return folder_problem(folder);
 }
 

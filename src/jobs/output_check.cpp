@@ -145,9 +145,14 @@ void check_output(const ResolvedJob& job, bool fresh, Problems& problems) {
     check_places(job, root, found);
   }
   if (found.empty() && !fresh && !is_of_a_run(root)) {
-    if (const auto foreign = foreign_results(job); !foreign.empty())
+    std::vector<std::string> foreign = foreign_results(job);
+    std::error_code error;
+    for (const char* own : {"job.yaml", "failed.jsonl"}) {
+      if (fs::exists(root / own, error)) foreign.emplace_back(own);
+    }
+    if (!foreign.empty())
       found.add(some_of(foreign, job.job.output),
-                " is of no run, and a result would replace it; move it away, ",
+                " is of no run, and this one would replace it; move it away, ",
                 "choose another output folder, or let --fresh replace it");
   }
   const auto source = job.job.sources.find("output");

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -46,16 +47,29 @@ std::vector<ManifestItem> manifest_of(const ResolvedJob& job) {
   return items;
 }
 
+/// Where text embeddings are kept: told before anything is written.
+void check_cache() {
+  const std::string cache = env(EnvVar::cache);
+  const std::string problem = cache.empty() ? "" : folder_problem(fs::path(cache) / "embeddings");
+  if (!problem.empty())
+    fail("RUSHES_CACHE is '", cache, "', where no text embeddings can be kept: ", problem,
+         "; give a folder that can be written, or unset it (the output folder then keeps them)");
+}
+
 /// Makes the folders and this process's home there. Where that fails (a full disk), the folders that were
-/// made go again, as far as they are empty.
+/// made go again, as far as they are empty and no other run lives there.
 void move_in(const fs::path& root, const OwnerStatus& status, std::unique_ptr<Residence>& residence) {
   std::error_code ignored;
   std::vector<fs::path> made;  // the innermost first
   for (fs::path path = fs::absolute(root, ignored).lexically_normal();
        !fs::exists(path, ignored) && path != path.parent_path(); path = path.parent_path())
     made.push_back(path);
+  const OutputFolder folder = OutputFolder::view(root);
+  std::vector<fs::path> missing = {folder.claims(), folder.owners(), folder.work(), folder.deaths(),
+                                   folder.hidden(), root / "items",  root / "logs"};
+  std::erase_if(missing, [&](const fs::path& path) { return fs::exists(path, ignored); });
   try {
-    const OutputFolder folder = OutputFolder::create(root);
+    OutputFolder::create(root);
     residence = std::make_unique<Residence>(folder, status);
     // Job, manifest and log come next: with no room for those nothing can be made either.
     const fs::path try_out = residence->work.path("room");
@@ -63,12 +77,12 @@ void move_in(const fs::path& root, const OwnerStatus& status, std::unique_ptr<Re
     fs::remove(try_out, ignored);
   } catch (const UserError& error) {
     residence.reset();
-    const OutputFolder folder = OutputFolder::view(root);
-    for (const fs::path& path : {folder.claims(), folder.owners(), folder.work(), folder.deaths(),
-                                 folder.hidden(), root / "items", root / "logs"})
-      ::rmdir(path.c_str());
-    for (const fs::path& path : made)
-      ::rmdir(path.c_str());
+    if (!fs::exists(folder.owners(), ignored) || fs::is_empty(folder.owners(), ignored)) {
+      for (const fs::path& path : missing)
+        ::rmdir(path.c_str());
+      for (const fs::path& path : made)
+        ::rmdir(path.c_str());
+    }
     fail(error.what(), "; nothing was started: free space or rights there, or choose another output folder");
   }
 }
@@ -160,6 +174,10 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   if (known) check_folder_identity(job, OutputFolder::view(root));
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
+  const bool any = start.ledger.empty() ||
+                   std::any_of(start.ledger.begin(), start.ledger.end(),
+                               [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
+  if (any) check_cache();
   if (const auto foreign = foreign_results(job); !foreign.empty())
     warnings.insert(warnings.begin(),
                     some_of(foreign, job.job.output) +
@@ -206,8 +224,9 @@ void RestartCount::set(int64_t value) const {
   text += '\n';
   const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0) fail("cannot write ", path_.string(), ": ", std::strerror(errno));
-  const bool written = ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
-  const int why = errno;
+  const ssize_t count = ::pwrite(fd, text.data(), text.size(), 0);
+  const bool written = count == static_cast<ssize_t>(text.size());
+  const int why = count < 0 ? errno : ENOSPC;
   ::close(fd);
   if (!written) fail("cannot write ", path_.string(), ": ", std::strerror(why));
 }

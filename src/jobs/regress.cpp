@@ -404,8 +404,10 @@ void bless(const BlessRequest& request, std::ostream& out) {
     keys.emplace(key_of(clip).folder(), key_of(clip));
     ids.insert(clip.id);
   }
-  for (const auto& [folder, key] : keys)
-    store.ids(key);  // which refuses a folder with what is no reference, before anything is changed
+  for (const auto& [folder, key] : keys) {  // what can be refused is, before anything is changed
+    store.ids(key);
+    store.require_places(key, request.model_min_ssim.has_value());
+  }
   for (const ClipFiles& clip : clips)
     blessings.push_back(prepare_blessing(store, clip, time));
   for (Blessing& blessing : blessings)

@@ -152,15 +152,6 @@ int JobRun::fetch_model(JobOverrides& overrides) {
   return told.at("code").get<int>();
 }
 
-/// Where text embeddings are kept: told before any clip.
-void check_cache() {
-  const std::string cache = env(EnvVar::cache);
-  const std::string problem = cache.empty() ? "" : folder_problem(fs::path(cache) / "embeddings");
-  if (!problem.empty())
-    fail("RUSHES_CACHE is '", cache, "', where no text embeddings can be kept: ", problem,
-         "; give a folder that can be written, or unset it (the output folder then keeps them)");
-}
-
 /// A layout of several ranks was refused, and srun started more than one.
 void tell_why_alone(const World& world, const std::vector<std::string>& problems) {
   const std::string tasks = env(EnvVar::slurm_step_num_tasks);
@@ -190,7 +181,6 @@ bool JobRun::load() {
     threads_ = threads_of(world_.place());
     set_threads(threads_);
     watch_->timeout_seconds = rank_timeout();
-    check_cache();
     DenoisingStage::trade_pieces(at::kCPU);  // what it refuses is told before any clip
     // Later than the ranks of a clip miss each other, which they can say more of.
     watching_ = {.hang_seconds = 1.25 * watch_->timeout_seconds + 5, .grace_seconds = grace_seconds()};

@@ -267,8 +267,24 @@ StagedReference::~StagedReference() {
     ::rmdir(empty.c_str());
 }
 
+/// Copies that killed processes left: a day is more than any copy takes.
+void sweep_staged(const fs::path& versions) {
+  std::error_code error, ignored;
+  std::vector<fs::path> old;
+  const auto now = fs::file_time_type::clock::now();
+  for (fs::directory_iterator at(versions, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!name.starts_with(".") || !name.ends_with(".tmp") || at->is_symlink(ignored)) continue;
+    const auto changed = fs::last_write_time(at->path(), ignored);
+    if (!ignored && now - changed > std::chrono::hours(24)) old.push_back(at->path());
+  }
+  for (const fs::path& path : old)
+    fs::remove_all(path, ignored);
+}
+
 void StagedReference::fill(const ClipFiles& clip) {
   make_folder(staging_.parent_path());
+  sweep_staged(staging_.parent_path());
   make_folder(staging_);
   make_folder(pointer_.parent_path());
   json files = json::array();
@@ -296,11 +312,19 @@ void StagedReference::put() {
   std::error_code error;
   fs::rename(staging_, version_, error);
   if (error) fail("cannot write ", version_.string(), ": ", error.message());
+  const auto is_reference = [&] {
+    try {
+      return read_file(pointer_) == text_;
+    } catch (const UserError&) {
+      return false;
+    }
+  };
   try {
     sync_path(version_.parent_path());
+    make_folder(pointer_.parent_path());
     write_file_atomic(pointer_, text_, owner_name());
   } catch (...) {
-    fs::remove_all(version_, error);  // a version that never was the reference
+    if (!is_reference()) fs::remove_all(version_, error);  // a version that never was the reference
     throw;
   }
 }
@@ -327,6 +351,17 @@ void ReferenceStore::drop(const ReferenceKey& key, const std::string& id) const 
   std::error_code error;
   fs::remove(path, error);
   if (error) fail("cannot remove ", path.string(), ": ", error.message());
+}
+
+void ReferenceStore::require_places(const ReferenceKey& key, bool threshold) const {
+  std::vector<fs::path> places = {root_ / key.folder() / "blessings.jsonl"};
+  if (threshold) places.push_back((root_ / key.folder()).parent_path() / "model.json");
+  for (const fs::path& path : places) {
+    std::error_code ignored;
+    const fs::file_type type = fs::symlink_status(path, ignored).type();
+    if (type != fs::file_type::not_found && type != fs::file_type::regular)
+      fail("cannot write ", path.string(), ": it is ", type == fs::file_type::symlink ? "a link" : "no file");
+  }
 }
 
 void ReferenceStore::note_blessing(const ReferenceKey& key, json line) const {

@@ -84,6 +84,9 @@ class ReferenceStore {
                                          const std::string& time) const;
   /// The clip has no reference any more; its versions stay.
   void drop(const ReferenceKey& key, const std::string& id) const;
+  /// Throws UserError where something else lies where note_blessing() or (`threshold`) set_model_min_ssim()
+  /// write.
+  void require_places(const ReferenceKey& key, bool threshold) const;
   /// Appends a line to the key's blessings.jsonl, with "user" and "host".
   void note_blessing(const ReferenceKey& key, nlohmann::json line) const;
 

@@ -46,7 +46,7 @@ at::Tensor stand_in(at::IntArrayRef shape, at::ScalarType dtype, at::Device devi
 
 TensorLoader::TensorLoader(const TensorStore& store, LoadOptions options, std::string what,
                            std::vector<NameRule> rules)
-    : store_(store), options_(std::move(options)), what_(std::move(what)) {
+    : store_(store), options_(options), what_(std::move(what)) {
   for (const auto& [stored, tensor] : store.tensors()) {
     const std::string name = rename(stored, rules);
     const auto [at, added] = stored_name_.emplace(name, stored);

@@ -172,7 +172,9 @@ def case_numbers_and_words_of_the_command_line(folder, model):
     options = [(plan, "--ranks"), (run, "--noise-floor"), (run, "--simulate"), (bench, "--height"), (bench, "--repeat"),
                (["probe", "--model", model, "--component", "tokenizer", "--text", "x", "--out", "o"], "--max-length"),
                (["compare", "x", "--references", "y"], "--min-ssim"), (["bless", "x", "--references", "y"], "--min-ssim")]
-    table = [(f"{command[0]} {option}={value!r}", [*command, f"{option}={value}"], option)
+    # --noise-floor goes with another kind of job, which must not be what is said here.
+    table = [(f"{command[0]} {option}={value!r}", [*command, f"{option}={value}"],
+              "number" if option == "--noise-floor" else option)
              for command, option in options for value in wrong]
     table += [(f"with {rule}", [*run, "--simulate", "2", "--with", rule], "--with")
               for rule in ("deaths=nan", "deaths=-1", "spread=1e999", "x=1", "deaths", "deaths=", "=1", "seed=1e30")]

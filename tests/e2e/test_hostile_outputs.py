@@ -193,6 +193,9 @@ def case_files_of_nobody_are_told_before_they_are_replaced(folder, model):
     refused(RUN, [("job.yaml", "output", "out/videos/clip-0.mp4", "--fresh")], folder)
     accepted(MAKE, [word], folder)
     expect(video.read_bytes() != b"mine", "--fresh left it")
+    (folder / "beside").mkdir()
+    (folder / "beside" / "job.yaml").write_text("mine")
+    refused([*RUN, "--set", "output=beside"], [("beside/job.yaml", "of no run", "--fresh")], folder)
 
 
 def case_a_wrong_place_for_metrics(folder, model):

@@ -132,6 +132,8 @@ def case_a_bless_that_cannot_be_done_changes_nothing(folder, model):
           ("versions are a link", lambda: put(folder / key / "versions" / "clip-1", outside), "is a link"),
           ("clips are a link", lambda: put(clips, lambda path: path.symlink_to("/tmp")), "clips"),
           ("the last clip is damaged", lambda: put(last, b"x"), "clip-1")], told)
+    told("the threshold is a folder", lambda: put((folder / key).parent / "model.json", folder_with_words), "model.json", "no file",
+         command=[*BLESS, "--min-ssim", "0.9"])
     spoilable(folder, model)
     for target, why in (("out/job.yaml/x", "is no folder"), ("out", "there already")):
         refused([*BLESS, "--upload", target], [("--upload", target, why)], folder)
@@ -141,12 +143,12 @@ def case_an_upload_that_fails_late_names_what_was_asked_for(folder, model):
     key = spoilable(folder, model)
     damaged = next((key / "versions" / "clip-1").rglob("00000.png"))
     damaged.write_bytes(b"x")
-    before = listing(folder / "other")
+    before = listing(folder / "out")
     ended = rushes("bless", "out", "--references", "references", "--only", "clip-0", "--upload", "new", folder=folder)
     expect(ended.code == 2 and "--upload" in ended.text and "bless clip-1 anew" in ended.text, str(ended))
     expect(".tmp" not in ended.text and "the clips are blessed" in ended.text, str(ended))
     expect(not (folder / "new").exists() and not list(folder.glob(".new*")), "something half is left")
-    expect(listing(folder / "other") == before, "the output was changed")
+    expect(listing(folder / "out") == before, "the output was changed")
 
 
 if __name__ == "__main__":
