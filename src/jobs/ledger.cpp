@@ -64,6 +64,11 @@ nlohmann::json identity(const ResolvedJob& job) {
 
 }  // namespace
 
+bool any_to_do(const std::vector<LedgerEntry>& ledger) {
+  return std::any_of(ledger.begin(), ledger.end(),
+                     [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
+}
+
 bool saves_hdf5(const Job& job) {
   return std::find(job.save.begin(), job.save.end(), "hdf5") != job.save.end();
 }

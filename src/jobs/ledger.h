@@ -30,6 +30,8 @@ struct LedgerEntry {
   bool recorded = false;  // there was a record, whatever it says, or old ones count for nothing (--fresh)
 };
 
+bool any_to_do(const std::vector<LedgerEntry>& ledger);
+
 /// The decision for one item. `record`: its record, if there is a usable one. `files_differ`: what of the
 /// record's files is not as recorded ("": nothing). Pure.
 LedgerEntry decide(const Item& item, const std::optional<ItemRecord>& record, const std::string& files_differ,

@@ -99,13 +99,12 @@ void add_names(const fs::path& folder, const std::string& before, std::unordered
     names.insert(before + at->path().filename().string());
 }
 
-/// Is it the folder of a run, so that what lies there without a record may be of one that was killed?
+}  // namespace
+
 bool is_of_a_run(const fs::path& root) {
   std::error_code error;
   return fs::exists(root / ".rushes", error) || fs::exists(root / "items", error);
 }
-
-}  // namespace
 
 std::vector<std::string> foreign_results(const ResolvedJob& job) {
   const fs::path root = job.job.output;

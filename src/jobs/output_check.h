@@ -1,6 +1,7 @@
 #pragma once
 // What can be wrong with a job's output folder, looked for before anything is written.
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace rushes {
 void check_output(const ResolvedJob& job, bool fresh, Problems& problems);
 /// The same as one UserError.
 void require_output(const ResolvedJob& job, bool fresh);
+
+/// Is it the folder of a run, so that what lies there without a record may be of one that was killed?
+bool is_of_a_run(const std::filesystem::path& root);
 
 /// "videos/a.mp4": files where results of the job's items belong (or would be taken for old ones), and no
 /// record or claim says that a run put them there.

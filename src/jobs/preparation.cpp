@@ -170,18 +170,17 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   require_output(job, request.fresh);
   const auto events = fs::file_size(OutputFolder::view(root).events(), ignored);
   start.events = ignored ? 0 : events;
-  const bool known = fs::exists(root / ".rushes", ignored) || fs::exists(root / "items", ignored);
+  const bool known = is_of_a_run(root);
   if (known) check_folder_identity(job, OutputFolder::view(root));
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
-  const bool any = start.ledger.empty() ||
-                   std::any_of(start.ledger.begin(), start.ledger.end(),
-                               [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
-  if (any) check_cache();
-  if (const auto foreign = foreign_results(job); !foreign.empty())
-    warnings.insert(warnings.begin(),
-                    some_of(foreign, job.job.output) +
-                        " has no record: what is made of its item replaces it; move it away to keep it");
+  if (start.ledger.empty() || any_to_do(start.ledger)) check_cache();
+  if (known || request.fresh) {  // elsewhere they were refused
+    if (const auto foreign = foreign_results(job); !foreign.empty())
+      warnings.insert(warnings.begin(),
+                      some_of(foreign, job.job.output) +
+                          " has no record: what is made of its item replaces it; move it away to keep it");
+  }
 
   move_in(root, first_status(world, start.run, start.first), residence);
   const OutputFolder folder = OutputFolder::view(root);

@@ -290,8 +290,7 @@ void JobRun::form_groups() {
 }
 
 bool JobRun::load_pipeline() {
-  const bool any = std::any_of(start_.ledger.begin(), start_.ledger.end(),
-                               [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
+  const bool any = any_to_do(start_.ledger);
   form_groups();
   const bool idles = replica() < 0;
   PipelineOptions options = job_.options;
