@@ -226,14 +226,14 @@ void read_csv(std::string_view text, RowReader& rows) {
     if (row.cells[prompt].empty()) {
       rows.problems().add(name, ":", row.line, ": prompt: the cell is empty; where no words are meant, give ",
                           "{\"prompt\": \"\"} in a .jsonl file");
-      continue;
     }
     Value value;
     value.kind = Value::Kind::mapping;
     value.line = row.line;
     for (size_t column = 0; column < header.size(); ++column) {
-      if (row.cells[column].empty()) continue;  // not given
-      Value cell = plain_scalar(row.cells[column], row.line);
+      if (row.cells[column].empty() && column != prompt) continue;  // not given
+      Value cell = column == prompt && row.cells[column].empty() ? text_value("", row.line)
+                                                                 : plain_scalar(row.cells[column], row.line);
       cell.quoted = false;
       value.entries.push_back({header[column], row.line, std::move(cell)});
     }
