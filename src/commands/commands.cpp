@@ -39,8 +39,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> list = {
       {"run", "run JOB [--set a.b=v]... [--fresh] [--retry-failed] [--verify] | --simulate N",
        "makes a job's clips, or those that are left of it", run_command},
-      {"plan", "plan JOB [--ranks N] [--device D]", "shows settings, layout and work; loads no weights",
-       plan_command},
+      {"plan", "plan JOB [--ranks N] [--device D] [--fresh]",
+       "shows settings, layout and work; loads no weights", plan_command},
       {"submit", "submit JOB [--print] [--nightly[=HH:MM]]", "submits a job to Slurm", submit_command},
       {"status", "status OUTPUT [--watch]", "shows how far the runs over an output folder are",
        status_command},

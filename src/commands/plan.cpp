@@ -20,6 +20,7 @@ namespace {
 struct PlanRequest {
   std::string job;
   int64_t ranks = 1;
+  bool fresh = false;  // what stands in the output's way may be replaced
   JobOverrides overrides;
   std::string device;              // as given; "" where it was not
   std::optional<Cluster> cluster;  // what it names
@@ -28,8 +29,9 @@ struct PlanRequest {
 cxxopts::Options plan_options() {
   cxxopts::Options options("rushes plan", "Shows what a job would do; loads no weights and writes nothing.");
   add_job_options(options);
-  options.add_options()  //
-      ("ranks", "ranks to lay out", cxxopts::value<std::string>()->default_value("1"), "N");
+  options.add_options()                                                                      //
+      ("ranks", "ranks to lay out", cxxopts::value<std::string>()->default_value("1"), "N")  //
+      ("fresh", "for a run with --fresh: files of no run in the output folder may be replaced");
   add_device_option(options);
   options.add_options()("help", "show this");
   return options;
@@ -42,6 +44,7 @@ PlanRequest read_request(const cxxopts::ParseResult& parsed) {
   request.ranks = whole_number(parsed["ranks"].as<std::string>(), "ranks", problems).value_or(1);
   request.overrides.ranks = request.ranks;
   request.overrides.any_layout = true;
+  request.fresh = parsed.count("fresh") > 0;
   if (request.ranks < 1 || request.ranks > (1 << 20))
     problems.add("--ranks must be a number from 1 to 1048576; found ", request.ranks);
   if (parsed.count("device") > 0) request.device = parsed["device"].as<std::string>();
@@ -158,7 +161,7 @@ void print_plan(const PlanRequest& request, const ResolvedJob& job, std::ostream
     out << "warning: " << warning << "\n";
   Problems problems;
   // Another device's machine may have other disks.
-  if (!request.cluster) check_output(job, /*fresh=*/false, problems);
+  if (!request.cluster) check_output(job, request.fresh, problems);
   if (answer.best.empty()) problems.add(answer.why);
   problems.throw_if_any();
 }

@@ -191,6 +191,8 @@ def case_files_of_nobody_are_told_before_they_are_replaced(folder, model):
         shutil.rmtree(path)
     video.write_text("mine")
     refused(RUN, [("job.yaml", "output", "out/videos/clip-0.mp4", "--fresh")], folder)
+    accepted(["plan", "job.yaml", "--fresh"], [], folder)
+    expect(video.read_bytes() == b"mine", "plan wrote something")
     accepted(MAKE, [word], folder)
     expect(video.read_bytes() != b"mine", "--fresh left it")
     (folder / "beside").mkdir()
