@@ -14,6 +14,11 @@ namespace rushes {
 /// ONEDNN_MAX_CPU_ISA allows that). Tried once.
 bool has_brgemm(at::ScalarType dtype);
 
+/// What numbers of `dtype` are best multiplied as here: themselves; or float32, in which a product of two
+/// bfloat16 numbers is exact, where the processor multiplies no bfloat16 or does it at half of float32's rate
+/// (Intel's, when not by AMX); or Undefined, where the micro-kernel takes neither.
+at::ScalarType product_dtype(at::ScalarType dtype);
+
 /// m is cut into heights that are few, since oneDNN compiles and keeps a kernel for each it meets.
 /// Row-major, strides in elements, a >= k: A's rows lie `a` apart, B's `b`, C's `c`. `add`: C += instead of C
 /// =. In bfloat16 two rows of B are interleaved, [k / 2, n, 2], `b` still counts one of them, and k is even.
@@ -21,6 +26,11 @@ void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, c
             int64_t b_stride, float* c, int64_t c_stride, bool add);
 void brgemm(int64_t m, int64_t n, int64_t k, const at::BFloat16* a, int64_t a_stride, const at::BFloat16* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add);
+
+/// Operands for products in float32: [rows, columns], rows `stride` apart, to [rows, columns] side by side;
+/// and [2 * pairs, columns] interleaved as above, `stride` columns, to the same with rows `stride` apart.
+void widen_rows(const at::BFloat16* from, int64_t stride, int64_t rows, int64_t columns, float* to);
+void widen_pairs(const at::BFloat16* from, int64_t stride, int64_t pairs, int64_t columns, float* to);
 
 /// Lives around a thread's calls: at its end AMX tiles go back to the processor.
 class BrgemmTurn {

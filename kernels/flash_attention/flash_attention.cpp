@@ -31,7 +31,8 @@ at::Tensor with_packed_heads(const at::Tensor& x) {
 
 bool can_flash_attention(const at::Tensor& q) {
   const bool even = q.dim() == 4 && q.size(3) % 2 == 0;
-  return q.is_cpu() && has_brgemm(q.scalar_type()) && (q.scalar_type() == at::kFloat || even);
+  return q.is_cpu() && product_dtype(q.scalar_type()) != at::ScalarType::Undefined &&
+         (q.scalar_type() == at::kFloat || even);
 }
 
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,

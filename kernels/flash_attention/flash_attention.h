@@ -13,9 +13,10 @@ bool can_flash_attention(const at::Tensor& q);
 
 /// q: [batch, queries, heads, dim], k: [batch, keys, heads, dim], v: [batch, keys, heads, value dim], any
 /// strides, one dtype, at least one key -> [batch, queries, heads, value dim], contiguous. scale > 0. Scores,
-/// maxima, sums and the result before its rounding are float32; in bfloat16 the weights are rounded before
-/// they meet v. lse: float32 [batch, queries, heads], contiguous, or undefined: gets the logarithm of each
-/// query's sum of e^(score * scale), with which results over parts of the keys are put together.
+/// maxima, sums and the result before its rounding are float32; where bfloat16 is multiplied as such
+/// (kernels/common/brgemm.h: product_dtype) the weights are rounded before they meet v. lse: float32 [batch,
+/// queries, heads], contiguous, or undefined: gets the logarithm of each query's sum of e^(score * scale),
+/// with which results over parts of the keys are put together.
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                            const at::Tensor& lse = {});
 

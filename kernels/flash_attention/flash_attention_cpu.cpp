@@ -1,6 +1,7 @@
 // A unit of work is one block of queries of one head; it goes over that head's keys in blocks. Keys and
 // values are packed once before, as the micro-kernel's second operands: per block of keys K^T [dim, kKeys]
-// and V [kKeys, value dim], in bfloat16 with two rows interleaved.
+// and V [kKeys, value dim], in bfloat16 with two rows interleaved. Where bfloat16 is multiplied as float32,
+// each block is widened when its turn comes, once for 192 queries.
 
 #include "kernels/flash_attention/flash_attention_cpu.h"
 
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <type_traits>
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
@@ -86,13 +88,13 @@ struct Running {
 };
 
 /// Scores [rows, kKeys] to weights, written over them or (bfloat16) to `weights`. `factor`: scale / ln 2.
-template <class T>
+template <class P>
 struct Softmax {
-  RUSHES_INLINE static void run(float* scores, T* weights, int64_t rows, int64_t keys, float factor,
+  RUSHES_INLINE static void run(float* scores, P* weights, int64_t rows, int64_t keys, float factor,
                                 Running* running) {
     for (int64_t row = 0; row < rows; ++row) {
       float* s = scores + row * kKeys;
-      T* w = weights + row * kKeys;
+      P* w = weights + row * kKeys;
       float most[kLanes], sums[kLanes] = {};
       for (int64_t j = 0; j < kLanes; ++j)
         most[j] = running->max[row];
@@ -116,19 +118,19 @@ struct Softmax {
         for (int64_t j = 0; j < kLanes; ++j) {
           const float weight = exp2_between_limits((s[i + j] - max) * factor);
           sums[j] += weight;
-          w[i + j] = from_float<T>(weight);
+          w[i + j] = from_float<P>(weight);
         }
       }
       for (int64_t j = 0; i + j < keys; ++j) {
         const float weight = exp2_between_limits((s[i + j] - max) * factor);
         sums[j] += weight;
-        w[i + j] = from_float<T>(weight);
+        w[i + j] = from_float<P>(weight);
       }
       for (int64_t width = kLanes / 2; width > 0; width /= 2) {
         for (int64_t j = 0; j < width; ++j)
           sums[j] += sums[j + width];
       }
-      if (sizeof(T) == 2 && keys % 2 == 1) w[keys] = T(0.0f);
+      if (sizeof(P) == 2 && keys % 2 == 1) w[keys] = P(0.0f);
       const float rescale = before == kNothing ? 0.0f : exp2_between_limits((before - max) * factor);
       running->max[row] = most[0];
       running->rescale[row] = rescale;
@@ -162,43 +164,75 @@ struct Finish {
 
 // ---- a block of queries
 
-/// A thread's own memory.
-template <class T>
+/// A thread's own memory. P: what is multiplied, T or (of bfloat16) float.
+template <class T, class P>
 struct Scratch {
+  static constexpr bool kWide = !std::is_same_v<P, T>;
+  template <class N>
+  static std::unique_ptr<N[]> numbers(bool wanted, int64_t count) {
+    return wanted ? std::make_unique_for_overwrite<N[]>(static_cast<size_t>(count)) : nullptr;
+  }
   explicit Scratch(const Problem<T>& p)
-      : scores(std::make_unique_for_overwrite<float[]>(kQueries * kKeys)),
-        result(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(kQueries * p.value_dim))),
-        weights(sizeof(T) == 2 ? std::make_unique_for_overwrite<T[]>(kQueries * kKeys) : nullptr) {}
+      : scores(numbers<float>(true, kQueries * kKeys)),
+        result(numbers<float>(true, kQueries * p.value_dim)),
+        own_weights(numbers<P>(sizeof(P) == 2, kQueries * kKeys)),
+        q(numbers<float>(kWide, kQueries * p.dim)),
+        k(numbers<float>(kWide, p.k_block())),
+        v(numbers<float>(kWide, p.v_block())) {}
+
+  P* weights() {
+    if constexpr (sizeof(P) == 2)
+      return own_weights.get();
+    else
+      return scores.get();
+  }
+
   std::unique_ptr<float[]> scores, result;
-  std::unique_ptr<T[]> weights;
+  std::unique_ptr<P[]> own_weights;  // or null: they are written over the scores
+  std::unique_ptr<float[]> q, k, v;  // a block of each, widened; or null
   Running running;
 };
 
-template <class T>
-void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T>& scratch) {
+template <class T, class P>
+void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T, P>& scratch) {
+  constexpr bool kWide = Scratch<T, P>::kWide;
   const CpuLevel level = cpu_level();
   const int64_t rows = std::min(kQueries, p.queries - first), batch = head / p.heads, h = head % p.heads;
-  const T* q = p.q + batch * p.q_batch + h * p.q_head + first * p.q_token;
+  const T* own_q = p.q + batch * p.q_batch + h * p.q_head + first * p.q_token;
+  const P* q;
+  int64_t q_stride = p.q_token;
+  if constexpr (kWide) {
+    widen_rows(own_q, p.q_token, rows, p.dim, scratch.q.get());
+    q = scratch.q.get();
+    q_stride = p.dim;
+  } else {
+    q = own_q;
+  }
   Running& running = scratch.running;
   std::fill_n(running.max, rows, -std::numeric_limits<float>::infinity());
   std::fill_n(running.sum, rows, 0.0f);
-  T* weights;
-  if constexpr (sizeof(T) == 2)
-    weights = scratch.weights.get();
-  else
-    weights = scratch.scores.get();
   const float factor = p.scale * 1.44269504f;
   for (int64_t block = 0; block < p.blocks; ++block) {
     const int64_t keys = std::min(kKeys, p.keys - block * kKeys);
-    const T* k = p.packed_k + (head * p.blocks + block) * p.k_block();
-    const T* v = p.packed_v + (head * p.blocks + block) * p.v_block();
-    brgemm(rows, keys, p.dim, q, p.q_token, k, kKeys, scratch.scores.get(), kKeys, /*add=*/false);
-    run_best<Softmax<T>>(level, scratch.scores.get(), weights, rows, keys, factor, &running);
+    const T* packed_k = p.packed_k + (head * p.blocks + block) * p.k_block();
+    const T* packed_v = p.packed_v + (head * p.blocks + block) * p.v_block();
+    const P *k, *v;
+    if constexpr (kWide) {
+      widen_pairs(packed_k, kKeys, p.dim / 2, keys, scratch.k.get());
+      widen_pairs(packed_v, p.value_dim, pieces(keys, 2), p.value_dim, scratch.v.get());
+      k = scratch.k.get();
+      v = scratch.v.get();
+    } else {
+      k = packed_k;
+      v = packed_v;
+    }
+    brgemm(rows, keys, p.dim, q, q_stride, k, kKeys, scratch.scores.get(), kKeys, /*add=*/false);
+    run_best<Softmax<P>>(level, scratch.scores.get(), scratch.weights(), rows, keys, factor, &running);
     if (block > 0)
       run_best<Rescale>(level, scratch.result.get(), rows, p.value_dim,
                         static_cast<const float*>(running.rescale));
-    const int64_t depth = sizeof(T) == 2 ? pieces(keys, 2) * 2 : keys;
-    brgemm(rows, p.value_dim, depth, static_cast<const T*>(weights), kKeys, v, p.value_dim,
+    const int64_t depth = sizeof(P) == 2 ? pieces(keys, 2) * 2 : keys;
+    brgemm(rows, p.value_dim, depth, static_cast<const P*>(scratch.weights()), kKeys, v, p.value_dim,
            scratch.result.get(), p.value_dim, /*add=*/block > 0);
   }
   run_best<Finish<T>>(level, static_cast<const float*>(scratch.result.get()), rows, p.value_dim,
@@ -211,7 +245,7 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T>& s
         running.max[row] * p.scale + std::log(running.sum[row]);
 }
 
-template <class T>
+template <class T, class P>
 void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale, at::Tensor& out,
          const at::Tensor& lse) {
   Problem<T> p{.q = q.const_data_ptr<T>(),
@@ -251,8 +285,8 @@ void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float sc
   const int64_t blocks = pieces(p.queries, kQueries), count = heads * blocks;
   std::atomic<int64_t> next{0};
   at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
-    const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
-    Scratch<T> scratch(p);
+    const BrgemmTurn turn(c10::CppTypeToScalarType<P>::value);
+    Scratch<T, P> scratch(p);
     for (int64_t i = next++; i < count; i = next++)
       run_queries(p, i / blocks, i % blocks * kQueries, scratch);
   });
@@ -261,9 +295,11 @@ void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float sc
 }  // namespace
 
 void flash_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float scale,
-                         at::Tensor& out, const at::Tensor& lse) {
-  q.scalar_type() == at::kFloat ? run<float>(q, k, v, scale, out, lse)
-                                : run<at::BFloat16>(q, k, v, scale, out, lse);
+                         at::Tensor& out, const at::Tensor& lse, std::optional<at::ScalarType> products) {
+  using at::BFloat16;
+  if (q.scalar_type() == at::kFloat) return run<float, float>(q, k, v, scale, out, lse);
+  const bool wide = products.value_or(product_dtype(at::kBFloat16)) == at::kFloat;
+  wide ? run<BFloat16, float>(q, k, v, scale, out, lse) : run<BFloat16, BFloat16>(q, k, v, scale, out, lse);
 }
 
 }  // namespace rushes

@@ -2,9 +2,10 @@
 // y = x W^T + b, the same bits for any number of threads.
 //
 // On the CPU, weights of float32 and bfloat16 are packed once into panels of 64 columns and multiplied by
-// oneDNN's micro-kernel (kernels/common/brgemm.h). Where that does not run, and for other formats, the
-// product is cut into tiles whose sizes depend on the problem alone; each tile is one single-threaded GEMM of
-// ATen's (MKL, oneDNN). Threads share tiles out either way. On CUDA it is ATen's.
+// oneDNN's micro-kernel (kernels/common/brgemm.h), bfloat16 as float32 where the processor does that faster.
+// Where that does not run, and for other formats, the product is cut into tiles whose sizes depend on the
+// problem alone; each tile is one single-threaded GEMM of ATen's (MKL, oneDNN). Threads share tiles out
+// either way. On CUDA it is ATen's.
 
 #include <ATen/ATen.h>
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <type_traits>
 
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
@@ -17,7 +18,8 @@ constexpr int64_t kPanel = 64;  // four registers of 16 floats: the widest block
 // 4 panels they are a millisecond of work at the widths of real models.
 constexpr int64_t kRows = 192;
 constexpr int64_t kGroup = 4;
-constexpr int64_t kDepth = 2048;  // of x and panel at a time: 512 KiB of panel, half of a core's own cache
+constexpr int64_t kDepth = 2048;     // of x and panel at a time: 512 KiB of panel, half of a core's own cache
+constexpr int64_t kWideDepth = 512;  // where both are widened first: 384 and 128 KiB in the same cache
 // Sums are finished while the nearest cache has them: 48 rows of a panel are 12 KiB.
 constexpr int64_t kFinished = 48;
 // Below this many multiplications waking another thread costs more than it saves (some 20 microseconds).
@@ -25,7 +27,8 @@ constexpr int64_t kSerial = int64_t{1} << 21;
 
 struct Problem {
   int64_t rows, in, out, x_stride;
-  int64_t depth, panels;
+  int64_t panels;
+  int64_t depth = kDepth;                     // of a step
   int64_t tile_rows = kRows, group = kGroup;  // of a tile: rows and panels
 
   int64_t groups() const { return pieces(panels, group); }
@@ -50,6 +53,13 @@ struct Operands {
   const T* bias;  // or null
   Y* y;
   bool gelu;
+};
+
+/// A first operand: rows `stride` apart.
+template <class P>
+struct Left {
+  const P* data = nullptr;
+  int64_t stride = 0;
 };
 
 // ---- packing
@@ -126,77 +136,103 @@ void finish(const Operands<T, Y>& o, const float* sums, int64_t stride, int64_t 
   }
 }
 
-/// One tile of rows by a group of panels. `scratch`: a tile's sums, or null: they are made in y.
-template <class T, class Y>
-void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t first_panel, float* scratch) {
+/// A thread's own memory; null what is not needed.
+struct Scratch {
+  std::unique_ptr<float[]> sums;      // of a tile, [panels, rows, 64]; else they are made in y
+  std::unique_ptr<float[]> x, panel;  // widened: [rows, depth], [depth, 64]
+};
+
+std::unique_ptr<float[]> floats(bool wanted, int64_t count) {
+  return wanted ? std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count)) : nullptr;
+}
+
+/// One tile of rows by a group of panels. P: what is multiplied, T or (of bfloat16) float.
+template <class T, class Y, class P>
+void run_tile(const Problem& p, const Operands<T, Y>& o, int64_t row, int64_t first_panel,
+              const Scratch& scratch) {
   const int64_t rows = std::min(p.tile_rows, p.rows - row);
   const int64_t last_panel = std::min(p.panels, first_panel + p.group);
   const auto sums_of = [&](int64_t panel) {
     if constexpr (sizeof(Y) == 4) {
-      if (scratch == nullptr) return o.y + row * p.out + panel * kPanel;
+      if (!scratch.sums) return o.y + row * p.out + panel * kPanel;
     }
-    return scratch + (panel - first_panel) * p.tile_rows * kPanel;
+    return scratch.sums.get() + (panel - first_panel) * p.tile_rows * kPanel;
   };
-  const int64_t stride = scratch == nullptr ? p.out : kPanel;
+  const int64_t stride = scratch.sums ? kPanel : p.out;
   for (int64_t k = 0; k < p.in; k += p.depth) {
     const int64_t depth = std::min(p.depth, p.in - k);
-    const bool finishes = scratch != nullptr && k + depth == p.in;
+    const bool finishes = scratch.sums && k + depth == p.in;
     const int64_t step = finishes ? kFinished : rows;
+    const T* from = o.x + row * p.x_stride + k;
+    Left<P> x = {};
+    if constexpr (std::is_same_v<P, T>) {
+      x = {from, p.x_stride};
+    } else {
+      widen_rows(from, p.x_stride, rows, depth, scratch.x.get());
+      x = {scratch.x.get(), depth};
+    }
     for (int64_t panel = first_panel; panel < last_panel; ++panel) {
       const int64_t column = panel * kPanel, columns = std::min(kPanel, p.out - column);
+      const T* packed = o.panels + (panel * p.in + k) * kPanel;
+      const P* right;
+      if constexpr (std::is_same_v<P, T>) {
+        right = packed;
+      } else {
+        widen_pairs(packed, kPanel, depth / 2, kPanel, scratch.panel.get());
+        right = scratch.panel.get();
+      }
       for (int64_t first = 0; first < rows; first += step) {
         const int64_t height = std::min(step, rows - first);
         float* sums = sums_of(panel) + first * stride;
-        brgemm(height, columns, depth, o.x + (row + first) * p.x_stride + k, p.x_stride,
-               o.panels + (panel * p.in + k) * kPanel, kPanel, sums, stride, /*add=*/k > 0);
+        brgemm(height, columns, depth, x.data + first * x.stride, x.stride, right, kPanel, sums, stride,
+               /*add=*/k > 0);
         if (finishes) finish(o, sums, stride, p.out, row + first, column, height, columns);
       }
     }
   }
 }
 
-template <class T, class Y>
+template <class T, class Y, class P>
 void multiply(Problem p, const Operands<T, Y>& o) {
+  constexpr bool kWide = !std::is_same_v<P, T>;
+  p.depth = even_piece(p.in, kWide ? kWideDepth : kDepth);
   const int64_t worth = std::max<int64_t>(1, p.rows * p.out * p.in / kSerial);
   p.cut_for(std::min<int64_t>(worth, at::get_num_threads()));
   const int64_t count = p.tiles(), workers = std::min({worth, count, int64_t{at::get_num_threads()}});
   // What is only a sum is made where it belongs. Otherwise sums lie together, where they are read back faster
   // than from y, whose rows lie far from each other.
   const bool in_place = sizeof(Y) == 4 && o.bias == nullptr && !o.gelu;
-  const size_t sums = in_place ? 0 : static_cast<size_t>(std::min(p.group, p.panels) * p.tile_rows * kPanel);
   // Each thread takes the next tile when it is through with one: a thread that shares its core with something
   // else makes fewer of them. Which thread makes a tile changes no bit.
   std::atomic<int64_t> next{0};
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
-    const BrgemmTurn turn(c10::CppTypeToScalarType<T>::value);
-    const auto scratch = in_place ? nullptr : std::make_unique_for_overwrite<float[]>(sums);
+    const BrgemmTurn turn(c10::CppTypeToScalarType<P>::value);
+    const Scratch scratch{floats(!in_place, std::min(p.group, p.panels) * p.tile_rows * kPanel),
+                          floats(kWide, std::min(p.tile_rows, p.rows) * p.depth),
+                          floats(kWide, p.depth * kPanel)};
     for (int64_t index = next++; index < count; index = next++)
-      run_tile(p, o, index / p.groups() * p.tile_rows, index % p.groups() * p.group, scratch.get());
+      run_tile<T, Y, P>(p, o, index / p.groups() * p.tile_rows, index % p.groups() * p.group, scratch);
   });
 }
 
-template <class T, class Y>
+template <class T, class Y, class P>
 void multiply(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
               bool gelu) {
   const int64_t rows = y.size(0), in = panels.size(1);
   const at::Tensor own_bias = bias.defined() ? bias.contiguous() : bias;
-  multiply<T, Y>({.rows = rows,
-                  .in = in,
-                  .out = y.size(1),
-                  .x_stride = x.stride(0),
-                  .depth = even_piece(in, kDepth),
-                  .panels = panels.size(0)},
-                 {.x = x.const_data_ptr<T>(),
-                  .panels = panels.const_data_ptr<T>(),
-                  .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
-                  .y = y.mutable_data_ptr<Y>(),
-                  .gelu = gelu});
+  multiply<T, Y, P>(
+      {.rows = rows, .in = in, .out = y.size(1), .x_stride = x.stride(0), .panels = panels.size(0)},
+      {.x = x.const_data_ptr<T>(),
+       .panels = panels.const_data_ptr<T>(),
+       .bias = bias.defined() ? own_bias.const_data_ptr<T>() : nullptr,
+       .y = y.mutable_data_ptr<Y>(),
+       .gelu = gelu});
 }
 
 }  // namespace
 
 bool can_pack_panels(at::ScalarType dtype, int64_t in) {
-  return has_brgemm(dtype) && (dtype == at::kFloat || in % 2 == 0);
+  return product_dtype(dtype) != at::ScalarType::Undefined && (dtype == at::kFloat || in % 2 == 0);
 }
 
 at::Tensor pack_panels(const at::Tensor& weight) {
@@ -208,13 +244,22 @@ at::Tensor pack_panels(const at::Tensor& weight) {
 }
 
 void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tensor& bias, at::Tensor& y,
-                   Epilogue epilogue) {
+                   Epilogue epilogue, std::optional<at::ScalarType> products) {
+  using at::BFloat16;
   const bool rows = (x.stride(1) == 1 || x.size(1) == 1) && x.stride(0) >= x.size(1);
   const at::Tensor own = rows ? x : x.contiguous();
   const bool gelu = epilogue == Epilogue::gelu_tanh;
-  if (x.scalar_type() == at::kFloat) return multiply<float, float>(own, panels, bias, y, gelu);
-  if (y.scalar_type() == at::kFloat) return multiply<at::BFloat16, float>(own, panels, bias, y, gelu);
-  multiply<at::BFloat16, at::BFloat16>(own, panels, bias, y, gelu);
+  if (x.scalar_type() == at::kFloat) return multiply<float, float, float>(own, panels, bias, y, gelu);
+  const bool wide = products.value_or(product_dtype(at::kBFloat16)) == at::kFloat;
+  const bool sums = y.scalar_type() == at::kFloat;
+  const auto run = [&](auto result, auto product) {
+    multiply<BFloat16, decltype(result), decltype(product)>(own, panels, bias, y, gelu);
+  };
+  if (wide) {
+    sums ? run(float(), float()) : run(BFloat16(), float());
+  } else {
+    sums ? run(float(), BFloat16()) : run(BFloat16(), BFloat16());
+  }
 }
 
 }  // namespace rushes

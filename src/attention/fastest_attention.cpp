@@ -5,8 +5,11 @@
 namespace rushes {
 
 AttentionBackend fastest_attention(at::Device device, Dtype dtype) {
-  const bool flash = device.is_cpu() && ((dtype == Dtype::float32 && has_brgemm(at::kFloat)) ||
-                                         (dtype == Dtype::bfloat16 && has_brgemm(at::kBFloat16)));
+  const auto multiplied = [](at::ScalarType type) {
+    return product_dtype(type) != at::ScalarType::Undefined;
+  };
+  const bool flash = device.is_cpu() && ((dtype == Dtype::float32 && multiplied(at::kFloat)) ||
+                                         (dtype == Dtype::bfloat16 && multiplied(at::kBFloat16)));
   return flash ? AttentionBackend::flash : AttentionBackend::sdpa;
 }
 

@@ -6,6 +6,7 @@
 
 #include "attention/attention.h"
 #include "base/error.h"
+#include "kernels/common/brgemm.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "nn/linear.h"
 
@@ -72,16 +73,34 @@ at::Tensor WanConv::last_slice() const {
   return weight_.narrow(2, weight_.size(2) - 1, 1);
 }
 
+at::Tensor WanConv::convolve_wide(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
+  const int64_t frames = (x.size(1) - weight.size(2)) / stride_[0] + 1;
+  const at::Tensor wide = weight.to(at::kFloat), bias = bias_.to(at::kFloat);
+  at::Tensor y;
+  // A frame at a time: no more than what it is made of is ever held in float32.
+  for (int64_t frame = 0; frame < frames; ++frame) {
+    const at::Tensor seen = x.narrow(1, frame * stride_[0], weight.size(2)).to(at::kFloat);
+    const at::Tensor made =
+        at::mkldnn_convolution(as_ncthw(seen), wide, bias, padding(halos), stride_, {1, 1, 1}, /*groups=*/1)
+            .permute({0, 2, 3, 4, 1});
+    if (!y.defined())
+      y = at::empty({x.size(0), frames, made.size(2), made.size(3), made.size(4)}, x.options());
+    y.narrow(1, frame, 1).copy_(made);
+  }
+  return y;
+}
+
 at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
   if (pointwise_) return linear(x, dense_, bias_);
+  if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && product_dtype(at::kBFloat16) == at::kFloat)
+    return convolve_wide(x, weight, halos);
   const at::Tensor input = as_ncthw(x);
-  const std::vector<int64_t> padding = {0, halos ? 0 : padding_[1], padding_[2]};
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.
   const bool direct = x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN();
   const at::Tensor y =
-      direct ? at::mkldnn_convolution(input, weight, bias_, padding, stride_, dilation, /*groups=*/1)
-             : at::conv3d(input, weight, bias_, stride_, padding, dilation, /*groups=*/1);
+      direct ? at::mkldnn_convolution(input, weight, bias_, padding(halos), stride_, dilation, /*groups=*/1)
+             : at::conv3d(input, weight, bias_, stride_, padding(halos), dilation, /*groups=*/1);
   return y.permute({0, 2, 3, 4, 1}).contiguous();
 }
 

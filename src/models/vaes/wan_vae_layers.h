@@ -74,6 +74,9 @@ class WanConv {
 
  private:
   at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const;
+  /// Of bfloat16, multiplied as float32 (kernels/common/brgemm.h: product_dtype) and rounded once.
+  at::Tensor convolve_wide(const at::Tensor& x, const at::Tensor& weight, bool halos) const;
+  std::vector<int64_t> padding(bool halos) const { return {0, halos ? 0 : padding_[1], padding_[2]}; }
   at::Tensor last_slice() const;  // of weight_, in time
 
   at::Tensor weight_, bias_;

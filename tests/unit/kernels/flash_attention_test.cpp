@@ -9,6 +9,8 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/common/brgemm.h"
+#include "kernels/flash_attention/flash_attention_cpu.h"
 
 namespace rushes {
 namespace {
@@ -48,6 +50,27 @@ TEST_CASE("flash_attention equals its definition at every block border", "[kerne
         const at::Tensor out = flash_attention(in.q, in.k, in.v, scale);
         CHECK(out.is_contiguous());
         CHECK(worst(out, flash_attention_reference(in.q, in.k, in.v, scale)) < tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("flash_attention multiplies bfloat16 as such or as float32", "[kernels]") {
+  at::manual_seed(15);
+  for (const auto products : {at::kFloat, at::kBFloat16}) {
+    if (!has_brgemm(products)) continue;  // none on this processor
+    for (const auto& [queries, keys] : {std::pair{1, 1}, {1, 3}, {191, 255}, {193, 257}, {300, 701}}) {
+      for (const auto& [dim, value_dim] : {std::pair{8, 8}, {128, 128}, {2, 5}, {40, 17}}) {
+        CAPTURE(products, queries, keys, dim, value_dim);
+        const Draw in = draw(2, queries, keys, 3, dim, value_dim, at::kBFloat16);
+        const double scale = 1 / std::sqrt(static_cast<double>(dim));
+        at::Tensor out = at::empty({2, queries, 3, value_dim}, at::kBFloat16);
+        const at::Tensor lse = at::empty({2, queries, 3});
+        flash_attention_cpu(in.q, in.k, in.v, static_cast<float>(scale), out, lse, products);
+        CHECK(worst(out, flash_attention_reference(in.q, in.k, in.v, scale)) < 2e-2);
+        const auto wide = [](const at::Tensor& x) { return x.to(at::kDouble).transpose(1, 2); };
+        const at::Tensor scores = at::matmul(wide(in.q), wide(in.k).transpose(2, 3)).mul(scale);
+        CHECK(worst(lse, at::logsumexp(scores, -1).transpose(1, 2)) < 1e-4);
       }
     }
   }

@@ -8,8 +8,10 @@
 #include "base/error.h"
 #include "device/blas_threads.h"
 #include "device/device.h"
+#include "kernels/common/brgemm.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_panels.h"
 
 namespace rushes {
 namespace {
@@ -84,6 +86,26 @@ TEST_CASE("linear_sums is not rounded", "[kernels]") {
       CHECK(sums.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
       const at::Tensor want = linear_reference(x.to(at::kDouble), weight.to(at::kDouble), {});
       CHECK(at::allclose(sums.to(at::kDouble), want, 1e-5, 1e-3));  // a rounding to 16 bits is 100 times that
+    }
+  }
+}
+
+TEST_CASE("bfloat16 multiplied as such and as float32 equals the definition", "[kernels]") {
+  at::manual_seed(8);
+  const auto bf16 = at::kBFloat16;
+  for (const auto products : {at::kFloat, bf16}) {
+    if (!has_brgemm(products)) continue;  // none on this processor
+    for (const auto& [rows, in, out] : {std::tuple{1, 2, 1}, {5, 8, 24}, {193, 514, 130}, {400, 2050, 300}}) {
+      CAPTURE(rows, in, out, toString(products));
+      const at::Tensor x = at::randn({rows, in + 6}).to(bf16).narrow(1, 3, in);
+      const at::Tensor weight = at::randn({out, in}).to(bf16), bias = at::randn({out}).to(bf16);
+      const at::Tensor want = linear_reference(x.to(at::kDouble), weight.to(at::kDouble), {});
+      at::Tensor sums = at::empty({rows, out}), y = at::empty({rows, out}, x.options());
+      linear_panels(x, pack_panels(weight), {}, sums, Epilogue::none, products);
+      // Products are exact either way; what differs is how sums are rounded.
+      CHECK(at::allclose(sums.to(at::kDouble), want, 1e-5, 1e-3));
+      linear_panels(x, pack_panels(weight), bias, y, Epilogue::none, products);
+      CHECK(at::allclose(y.to(at::kDouble), want + bias.to(at::kDouble), 8e-3, 2e-2));
     }
   }
 }
