@@ -1,11 +1,9 @@
 #include "kernels/common/brgemm.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
 #include <ATen/native/CPUBlas.h>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include <algorithm>
 #include <cstring>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/lower.h"
 #include "kernels/common/cpu.h"
 
 namespace rushes {
@@ -21,12 +20,18 @@ namespace {
 
 namespace blas = at::native::cpublas;
 
+/// The best instructions that oneDNN may use, as it reads them; "" where all may be.
+std::string isa_limit() {
+  const std::string most = env(EnvVar::onednn_max_isa);
+  return lower(most.empty() ? env(EnvVar::dnnl_max_isa) : most);
+}
+
 /// Whether ATen hands a float32 product to MKL without a word, whose rows are not one chain each.
 bool falls_back() {
 #if defined(__x86_64__)
-  const std::string most = env(EnvVar::onednn_max_isa);
-  return __builtin_cpu_supports("avx2") == 0 || !at::globalContext().userEnabledMkldnn() || most == "SSE41" ||
-         most == "AVX";
+  const std::string most = isa_limit();
+  return __builtin_cpu_supports("avx2") == 0 || !at::globalContext().userEnabledMkldnn() || most == "sse41" ||
+         most == "avx";
 #else
   return true;
 #endif
@@ -37,11 +42,10 @@ bool falls_back() {
 bool bfloat16_is_fast() {
 #if defined(__x86_64__)
   if (__builtin_cpu_is("amd") != 0) return true;
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kAmxBfloat16 = 1u << 22;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kAmxBfloat16) == 0) return false;
-  const std::string most = env(EnvVar::onednn_max_isa);
-  return most.empty() || most == "DEFAULT" || most == "ALL" || most.find("AMX") != std::string::npos;
+  const std::string most = isa_limit();  // words that oneDNN does not know limit nothing
+  const bool limited = most.starts_with("sse") || most.starts_with("avx");
+  // Asks the system for the tiles too, as oneDNN does.
+  return (!limited || most.find("amx") != std::string::npos) && at::cpu::init_amx();
 #else
   return true;
 #endif
@@ -143,6 +147,11 @@ at::ScalarType product_dtype(at::ScalarType dtype) {
     return wide ? at::kFloat : at::ScalarType::Undefined;
   }();
   return best;
+}
+
+std::string cpu_arithmetic() {
+  const bool wide = product_dtype(at::kBFloat16) == at::kFloat;
+  return at::get_cpu_capability() + (wide ? ", bfloat16 as float32" : "");
 }
 
 void widen_rows(const at::BFloat16* from, int64_t stride, int64_t rows, int64_t columns, float* to) {

@@ -8,6 +8,8 @@
 
 #include <ATen/ATen.h>
 
+#include <string>
+
 namespace rushes {
 
 /// Whether it runs here: float32 on x86 with AVX2, bfloat16 where the processor multiplies it (and
@@ -18,6 +20,9 @@ bool has_brgemm(at::ScalarType dtype);
 /// bfloat16 numbers is exact, where the processor multiplies no bfloat16 or does it at half of float32's rate
 /// (Intel's, when not by AMX); or Undefined, where the micro-kernel takes neither.
 at::ScalarType product_dtype(at::ScalarType dtype);
+
+/// "AVX512" or "AVX512, bfloat16 as float32": what a CPU's numbers depend on but for the build.
+std::string cpu_arithmetic();
 
 /// m is cut into heights that are few, since oneDNN compiles and keeps a kernel for each it meets.
 /// Row-major, strides in elements, a >= k: A's rows lie `a` apart, B's `b`, C's `c`. `add`: C += instead of C

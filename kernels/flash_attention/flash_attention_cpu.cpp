@@ -11,9 +11,9 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <type_traits>
 
+#include "kernels/common/aligned_memory.h"
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
 #include "kernels/common/tiles.h"
@@ -168,28 +168,24 @@ struct Finish {
 template <class T, class P>
 struct Scratch {
   static constexpr bool kWide = !std::is_same_v<P, T>;
-  template <class N>
-  static std::unique_ptr<N[]> numbers(bool wanted, int64_t count) {
-    return wanted ? std::make_unique_for_overwrite<N[]>(static_cast<size_t>(count)) : nullptr;
-  }
   explicit Scratch(const Problem<T>& p)
-      : scores(numbers<float>(true, kQueries * kKeys)),
-        result(numbers<float>(true, kQueries * p.value_dim)),
-        own_weights(numbers<P>(sizeof(P) == 2, kQueries * kKeys)),
-        q(numbers<float>(kWide, kQueries * p.dim)),
-        k(numbers<float>(kWide, p.k_block())),
-        v(numbers<float>(kWide, p.v_block())) {}
+      : scores(kQueries * kKeys),
+        result(kQueries * p.value_dim),
+        rounded(aligned_if<P>(sizeof(P) == 2, kQueries * kKeys)),
+        q(aligned_if<float>(kWide, kQueries * p.dim)),
+        k(aligned_if<float>(kWide, p.k_block())),
+        v(aligned_if<float>(kWide, p.v_block())) {}
 
   P* weights() {
     if constexpr (sizeof(P) == 2)
-      return own_weights.get();
+      return rounded.get();
     else
       return scores.get();
   }
 
-  std::unique_ptr<float[]> scores, result;
-  std::unique_ptr<P[]> own_weights;  // or null: they are written over the scores
-  std::unique_ptr<float[]> q, k, v;  // a block of each, widened; or null
+  AlignedMemory<float> scores, result;
+  AlignedMemory<P> rounded;      // weights; or null: they are written over the scores
+  AlignedMemory<float> q, k, v;  // a block of each, widened; or null
   Running running;
 };
 
@@ -198,15 +194,15 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T, P>
   constexpr bool kWide = Scratch<T, P>::kWide;
   const CpuLevel level = cpu_level();
   const int64_t rows = std::min(kQueries, p.queries - first), batch = head / p.heads, h = head % p.heads;
-  const T* own_q = p.q + batch * p.q_batch + h * p.q_head + first * p.q_token;
+  const T* first_q = p.q + batch * p.q_batch + h * p.q_head + first * p.q_token;
   const P* q;
   int64_t q_stride = p.q_token;
   if constexpr (kWide) {
-    widen_rows(own_q, p.q_token, rows, p.dim, scratch.q.get());
+    widen_rows(first_q, p.q_token, rows, p.dim, scratch.q.get());
     q = scratch.q.get();
     q_stride = p.dim;
   } else {
-    q = own_q;
+    q = first_q;
   }
   Running& running = scratch.running;
   std::fill_n(running.max, rows, -std::numeric_limits<float>::infinity());

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 namespace rushes {
 
 /// As flash_attention, of tensors whose last dim lies side by side; out: contiguous, every element written.

@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "kernels/linear/linear.h"
 
 namespace rushes {

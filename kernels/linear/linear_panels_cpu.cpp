@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
 #include <type_traits>
 
+#include "kernels/common/aligned_memory.h"
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
 #include "kernels/common/tiles.h"
@@ -138,13 +138,9 @@ void finish(const Operands<T, Y>& o, const float* sums, int64_t stride, int64_t 
 
 /// A thread's own memory; null what is not needed.
 struct Scratch {
-  std::unique_ptr<float[]> sums;      // of a tile, [panels, rows, 64]; else they are made in y
-  std::unique_ptr<float[]> x, panel;  // widened: [rows, depth], [depth, 64]
+  AlignedMemory<float> sums;      // of a tile, [panels, rows, 64]; else they are made in y
+  AlignedMemory<float> x, panel;  // widened: [rows, depth], [depth, 64]
 };
-
-std::unique_ptr<float[]> floats(bool wanted, int64_t count) {
-  return wanted ? std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count)) : nullptr;
-}
 
 /// One tile of rows by a group of panels. P: what is multiplied, T or (of bfloat16) float.
 template <class T, class Y, class P>
@@ -207,9 +203,9 @@ void multiply(Problem p, const Operands<T, Y>& o) {
   std::atomic<int64_t> next{0};
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const BrgemmTurn turn(c10::CppTypeToScalarType<P>::value);
-    const Scratch scratch{floats(!in_place, std::min(p.group, p.panels) * p.tile_rows * kPanel),
-                          floats(kWide, std::min(p.tile_rows, p.rows) * p.depth),
-                          floats(kWide, p.depth * kPanel)};
+    const Scratch scratch{aligned_if<float>(!in_place, std::min(p.group, p.panels) * p.tile_rows * kPanel),
+                          aligned_if<float>(kWide, std::min(p.tile_rows, p.rows) * p.depth),
+                          aligned_if<float>(kWide, p.depth * kPanel)};
     for (int64_t index = next++; index < count; index = next++)
       run_tile<T, Y, P>(p, o, index / p.groups() * p.tile_rows, index % p.groups() * p.group, scratch);
   });
@@ -251,14 +247,14 @@ void linear_panels(const at::Tensor& x, const at::Tensor& panels, const at::Tens
   const bool gelu = epilogue == Epilogue::gelu_tanh;
   if (x.scalar_type() == at::kFloat) return multiply<float, float, float>(own, panels, bias, y, gelu);
   const bool wide = products.value_or(product_dtype(at::kBFloat16)) == at::kFloat;
-  const bool sums = y.scalar_type() == at::kFloat;
+  const bool unrounded = y.scalar_type() == at::kFloat;
   const auto run = [&](auto result, auto product) {
     multiply<BFloat16, decltype(result), decltype(product)>(own, panels, bias, y, gelu);
   };
   if (wide) {
-    sums ? run(float(), float()) : run(BFloat16(), float());
+    unrounded ? run(float(), float()) : run(BFloat16(), float());
   } else {
-    sums ? run(float(), BFloat16()) : run(BFloat16(), BFloat16());
+    unrounded ? run(float(), BFloat16()) : run(BFloat16(), BFloat16());
   }
 }
 

@@ -59,6 +59,7 @@ const std::vector<EnvRow>& env_table() {
        "how long idle CPU threads spin (default: 1000 rounds, so that a busy neighbour costs little)"},
       {EnvVar::onednn_max_isa, "ONEDNN_MAX_CPU_ISA",
        "the best instructions that oneDNN may use, in its words"},
+      {EnvVar::dnnl_max_isa, "DNNL_MAX_CPU_ISA", "the same, by its older name"},
       {EnvVar::omp_wait_policy, "OMP_WAIT_POLICY", "the same in OpenMP's words: active, passive"},
   };
   return table;

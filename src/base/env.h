@@ -43,6 +43,7 @@ enum class EnvVar {
   gomp_spincount,           // GOMP_SPINCOUNT
   omp_wait_policy,          // OMP_WAIT_POLICY
   onednn_max_isa,           // ONEDNN_MAX_CPU_ISA
+  dnnl_max_isa,             // DNNL_MAX_CPU_ISA
 };
 
 struct EnvRow {

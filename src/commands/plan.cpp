@@ -20,7 +20,7 @@ namespace {
 struct PlanRequest {
   std::string job;
   int64_t ranks = 1;
-  bool fresh = false;  // what stands in the output's way may be replaced
+  bool fresh = false;  // files of no run in the output folder may be replaced
   JobOverrides overrides;
   std::string device;              // as given; "" where it was not
   std::optional<Cluster> cluster;  // what it names
@@ -31,7 +31,7 @@ cxxopts::Options plan_options() {
   add_job_options(options);
   options.add_options()                                                                      //
       ("ranks", "ranks to lay out", cxxopts::value<std::string>()->default_value("1"), "N")  //
-      ("fresh", "for a run with --fresh: files of no run in the output folder may be replaced");
+      ("fresh", "as for run --fresh: files of no run in the output folder may be replaced");
   add_device_option(options);
   options.add_options()("help", "show this");
   return options;

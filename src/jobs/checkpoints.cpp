@@ -1,12 +1,11 @@
 #include "jobs/checkpoints.h"
 
-#include <ATen/Version.h>
-
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timer.h"
 #include "base/version.h"
 #include "device/torch_error.h"
+#include "kernels/common/brgemm.h"
 #include "weights/tensor_store.h"
 
 namespace rushes {
@@ -101,7 +100,7 @@ class ItemCheckpoint : public ClipCheckpoint {
     legs.push_back({{"run", rules_.run},
                     {"owner", claims_.token()},
                     {"layout", rules_.layout},
-                    {"instructions", at::get_cpu_capability()},
+                    {"instructions", cpu_arithmetic()},
                     {"steps_done", steps_done},
                     {"seconds", since_begun_.seconds()}});
     return legs;
@@ -109,7 +108,7 @@ class ItemCheckpoint : public ClipCheckpoint {
 
   Texts described() const {
     return {{"id", item_.id},    {"request", item_.request_hash}, {"build", build_identity()},
-            {"run", rules_.run}, {"layout", rules_.layout},       {"instructions", at::get_cpu_capability()}};
+            {"run", rules_.run}, {"layout", rules_.layout},       {"instructions", cpu_arithmetic()}};
   }
 
   /// Nothing where it is of another request, build or --fresh run. Throws UserError where it is damaged.

@@ -9,10 +9,12 @@
 #include "base/env.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/lower.h"
 #include "base/nearest.h"
 #include "config/yaml/yaml.h"
 #include "device/device.h"
 #include "jobs/presets.h"
+#include "kernels/common/brgemm.h"
 
 namespace rushes {
 namespace {
@@ -21,12 +23,6 @@ namespace fs = std::filesystem;
 
 fs::path clusters_folder() {
   return configs_folder() / "clusters";
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
 }
 
 /// The file of configs/clusters, named as people know it wherever the checkout lies.
@@ -80,6 +76,10 @@ Cluster local_cluster(DeviceKind device) {
     for (double* rate : {&cluster.memory_bytes_per_second, &cluster.peak.float32, &cluster.peak.bfloat16,
                          &cluster.peak.float16})
       *rate *= cores / assumed;
+    if (product_dtype(at::kBFloat16) == at::kFloat) {
+      for (ByDtype* rates : {&cluster.peak, &cluster.matmul, &cluster.attention, &cluster.convolution})
+        rates->bfloat16 = rates->float32;
+    }
     cluster.ranks_per_node = info.cores;
     cluster.memory_bytes = static_cast<double>(info.memory_bytes);
     cluster.source += str(" with this machine's ", info.cores, " cores and memory");

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/lower.h"
 #include "config/csv.h"
 #include "config/file_names.h"
 #include "config/job_file.h"
@@ -223,7 +224,8 @@ void read_csv(std::string_view text, RowReader& rows) {
                           header.size());
       continue;
     }
-    if (row.cells[prompt].empty()) {
+    const bool wordless = row.cells[prompt].empty();
+    if (wordless) {
       rows.problems().add(name, ":", row.line, ": prompt: the cell is empty; where no words are meant, give ",
                           "{\"prompt\": \"\"} in a .jsonl file");
     }
@@ -231,9 +233,9 @@ void read_csv(std::string_view text, RowReader& rows) {
     value.kind = Value::Kind::mapping;
     value.line = row.line;
     for (size_t column = 0; column < header.size(); ++column) {
-      if (row.cells[column].empty() && column != prompt) continue;  // not given
-      Value cell = column == prompt && row.cells[column].empty() ? text_value("", row.line)
-                                                                 : plain_scalar(row.cells[column], row.line);
+      const bool words = column == prompt && wordless;
+      if (row.cells[column].empty() && !words) continue;  // not given
+      Value cell = words ? text_value("", row.line) : plain_scalar(row.cells[column], row.line);
       cell.quoted = false;
       value.entries.push_back({header[column], row.line, std::move(cell)});
     }
@@ -261,9 +263,7 @@ void read_prompt_file(const std::string& path, const PromptRules& rules, RowRead
       rows.add_video(std::move(video));
     return;
   }
-  std::string extension = std::filesystem::path(path).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string extension = lower(std::filesystem::path(path).extension().string());
   if (extension == ".yaml" || extension == ".yml") return read_list(read_yaml(path), rows);
   if (extension != ".txt" && extension != ".jsonl" && extension != ".csv")
     fail(path, ": the ending says no format of prompts; .txt, .csv, .jsonl and .yaml are read");

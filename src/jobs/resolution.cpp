@@ -50,9 +50,7 @@ PipelineOptions resolve_options(const JobFile& job, bool device_elsewhere, const
                       : job.attention == "flash"   ? AttentionBackend::flash
                                                    : fastest;
   if (job.attention == "flash" && fastest != AttentionBackend::flash)
-    problems.add(where,
-                 ": attention: flash runs on CPUs with AVX2, in float32 and (where the processor "
-                 "multiplies it) bfloat16, not on ",
+    problems.add(where, ": attention: flash runs on CPUs with AVX2, in float32 and bfloat16, not on ",
                  options.device.str(), " in ", dtype_name(options.transformer), "; use auto or sdpa");
   return options;
 }

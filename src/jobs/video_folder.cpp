@@ -1,12 +1,12 @@
 #include "jobs/video_folder.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/file.h"
+#include "base/lower.h"
 #include "config/csv.h"
 #include "config/file_names.h"
 #include "config/value.h"
@@ -166,10 +166,7 @@ class Captions {
 
 bool is_video(const fs::path& path) {
   static const std::set<std::string> endings = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"};
-  std::string ending = path.extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return endings.count(ending) > 0;
+  return endings.count(lower(path.extension().string())) > 0;
 }
 
 /// Their names below the folder, sorted. Links to folders are not followed.

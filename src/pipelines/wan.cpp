@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "config/json_fields.h"
 #include "dist/traffic.h"
+#include "kernels/common/brgemm.h"
 #include "models/dits/wan_cost.h"
 #include "models/encoders/umt5.h"
 #include "models/vaes/wan_vae_config.h"
@@ -406,7 +407,7 @@ std::unique_ptr<Stage> WanBlueprint::text_stage(const PipelineOptions& options) 
         return load_text_encoder(model, "text_encoder", load);
       });
   text.cache_key = str(model_.fingerprint(), "|", dtype_name(options.text_encoder), "|",
-                       options.device.type(), "|", at::get_cpu_capability(), "|", build_identity(),
+                       options.device.type(), "|", cpu_arithmetic(), "|", build_identity(),
                        groups != nullptr && groups->plan.tp() > 1 ? str("|tp ", groups->plan.tp()) : "");
   return std::make_unique<TextEncodingStage>(std::move(text));
 }

@@ -73,15 +73,17 @@ at::Tensor WanConv::last_slice() const {
   return weight_.narrow(2, weight_.size(2) - 1, 1);
 }
 
-at::Tensor WanConv::convolve_wide(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
-  const int64_t frames = (x.size(1) - weight.size(2)) / stride_[0] + 1;
-  const at::Tensor wide = weight.to(at::kFloat), bias = bias_.to(at::kFloat);
+at::Tensor wan_convolve_as_float(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                 const std::vector<int64_t>& stride, const std::vector<int64_t>& padding) {
+  const int64_t frames = (x.size(1) - weight.size(2)) / stride[0] + 1;
+  RUSHES_CHECK(x.size(1) >= weight.size(2), "x ", x.sizes(), ", weight ", weight.sizes());
+  const at::Tensor wide = weight.to(at::kFloat), wide_bias = bias.to(at::kFloat);
   at::Tensor y;
   // A frame at a time: no more than what it is made of is ever held in float32.
   for (int64_t frame = 0; frame < frames; ++frame) {
-    const at::Tensor seen = x.narrow(1, frame * stride_[0], weight.size(2)).to(at::kFloat);
+    const at::Tensor seen = x.narrow(1, frame * stride[0], weight.size(2)).to(at::kFloat);
     const at::Tensor made =
-        at::mkldnn_convolution(as_ncthw(seen), wide, bias, padding(halos), stride_, {1, 1, 1}, /*groups=*/1)
+        at::mkldnn_convolution(as_ncthw(seen), wide, wide_bias, padding, stride, {1, 1, 1}, /*groups=*/1)
             .permute({0, 2, 3, 4, 1});
     if (!y.defined())
       y = at::empty({x.size(0), frames, made.size(2), made.size(3), made.size(4)}, x.options());
@@ -93,7 +95,7 @@ at::Tensor WanConv::convolve_wide(const at::Tensor& x, const at::Tensor& weight,
 at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
   if (pointwise_) return linear(x, dense_, bias_);
   if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && product_dtype(at::kBFloat16) == at::kFloat)
-    return convolve_wide(x, weight, halos);
+    return wan_convolve_as_float(x, weight, bias_, stride_, padding(halos));
   const at::Tensor input = as_ncthw(x);
   const std::vector<int64_t> dilation = {1, 1, 1};
   // For few channels at::conv3d leaves oneDNN for a float32 loop of its own that is 20 times slower.

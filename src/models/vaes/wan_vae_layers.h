@@ -51,6 +51,13 @@ class WanNorm {
   at::Tensor gamma_;
 };
 
+/// What WanConv does with bfloat16 on a CPU that multiplies float32 faster (kernels/common/brgemm.h:
+/// product_dtype): made in float32 and rounded once. x: [B, T, H, W, in], T at least the kernel's; weight:
+/// [out, in, time, height, width]; stride and padding of time, height and width, no padding in time -> [B,
+/// T', H', W', out], contiguous, x's dtype.
+at::Tensor wan_convolve_as_float(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                 const std::vector<int64_t>& stride, const std::vector<int64_t>& padding);
+
 /// A convolution in time, height and width over BTHWC without padding in time.
 class WanConv {
  public:
@@ -74,8 +81,6 @@ class WanConv {
 
  private:
   at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const;
-  /// Of bfloat16, multiplied as float32 (kernels/common/brgemm.h: product_dtype) and rounded once.
-  at::Tensor convolve_wide(const at::Tensor& x, const at::Tensor& weight, bool halos) const;
   std::vector<int64_t> padding(bool halos) const { return {0, halos ? 0 : padding_[1], padding_[2]}; }
   at::Tensor last_slice() const;  // of weight_, in time
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/lower.h"
 #include "base/version.h"
 
 namespace rushes::hub {
@@ -37,12 +38,6 @@ std::string url_part(const Url& url, CURLUPart part) {
   std::string value = text;
   curl_free(text);
   return value;
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
 }
 
 /// "https://huggingface.co:443"

@@ -2,6 +2,7 @@
 // tests/oracle/test_wan_vae.py holds the numbers to diffusers.
 
 #include "models/vaes/wan_vae.h"
+#include "models/vaes/wan_vae_layers.h"
 
 #include <c10/core/InferenceMode.h>
 
@@ -187,4 +188,31 @@ TEST_CASE("wan vae: inputs that can't be coded are refused") {
   CHECK(deep->encode(at::zeros({1, 3, 4, 8, 8}), {}).mean.size(2) == 1);
   CHECK_THROWS_AS(deep->encode(at::zeros({1, 3, 5, 8, 8}), {}), UserError);
   CHECK(deep->decode(at::zeros({1, 4, 2, 1, 1}), {}).size(2) == 9);
+}
+
+TEST_CASE("bfloat16 convolved as float32 is the definition, rounded once", "[models]") {
+  at::manual_seed(21);
+  using Sizes = std::vector<int64_t>;
+  const auto draw = [](at::IntArrayRef shape) { return at::randn(shape).to(at::kBFloat16); };
+  for (const auto& [kernel, stride, padding] :
+       {std::tuple<Sizes, Sizes, Sizes>{{3, 3, 3}, {1, 1, 1}, {0, 1, 1}},
+        {{3, 3, 3}, {1, 1, 1}, {0, 0, 1}},
+        {{1, 3, 3}, {1, 2, 2}, {0, 0, 0}},
+        {{3, 1, 1}, {2, 1, 1}, {0, 0, 0}},
+        {{1, 3, 3}, {1, 1, 1}, {0, 1, 1}}}) {
+    for (const auto& [batch, frames, in, out] : {std::tuple{1, 3, 16, 32}, {2, 5, 3, 7}, {2, 7, 24, 3}}) {
+      CAPTURE(kernel, stride, padding, batch, frames, in, out);
+      const at::Tensor x = draw({batch, frames, 9, 11, in}), bias = draw({out});
+      const at::Tensor weight =
+          draw({out, in, kernel[0], kernel[1], kernel[2]}).contiguous(at::MemoryFormat::ChannelsLast3d);
+      const at::Tensor y = wan_convolve_as_float(x, weight, bias, stride, padding);
+      const at::Tensor wide = x.permute({0, 4, 1, 2, 3}).to(at::kDouble);
+      const at::Tensor want = at::conv3d(wide, weight.to(at::kDouble), bias.to(at::kDouble), stride, padding)
+                                  .permute({0, 2, 3, 4, 1});
+      REQUIRE(y.sizes() == want.sizes());
+      CHECK((y.is_contiguous() && y.scalar_type() == at::kBFloat16));
+      // Half of a bfloat16's last place, and what float32 sums are off by.
+      CHECK(at::allclose(y.to(at::kDouble), want, 1.0 / 255, 1e-4));
+    }
+  }
 }
