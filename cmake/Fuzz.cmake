@@ -6,7 +6,6 @@ file(GLOB fuzzed_sources CONFIGURE_DEPENDS
   src/models/tokenizers/*.cpp src/models/tokenizers/icu/*.cpp)
 add_library(rushes_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources}
   kernels/common/brgemm.cpp
-  kernels/common/cpu.cpp
   src/dist/comm.cpp
   src/attention/fastest_attention.cpp
   src/models/dits/wan_config.cpp

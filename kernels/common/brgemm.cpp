@@ -6,14 +6,12 @@
 #include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
 
 #include "base/env.h"
 #include "base/lower.h"
-#include "kernels/common/cpu.h"
 
 namespace rushes {
 namespace {
@@ -50,34 +48,6 @@ bool bfloat16_is_fast() {
   return true;
 #endif
 }
-
-struct WidenRows {
-  RUSHES_INLINE static void run(const at::BFloat16* from, int64_t stride, int64_t rows, int64_t columns,
-                                float* to) {
-    for (int64_t row = 0; row < rows; ++row) {
-#pragma GCC ivdep
-      for (int64_t i = 0; i < columns; ++i)
-        to[row * columns + i] = to_float(from[row * stride + i]);
-    }
-  }
-};
-
-struct WidenPairs {
-  RUSHES_INLINE static void run(const at::BFloat16* from, int64_t stride, int64_t pairs, int64_t columns,
-                                float* to) {
-    for (int64_t pair = 0; pair < pairs; ++pair) {
-      float* even = to + 2 * pair * stride;
-      float* odd = even + stride;
-#pragma GCC ivdep
-      for (int64_t i = 0; i < columns; ++i) {
-        uint32_t both;  // the even row's number in the lower half
-        std::memcpy(&both, from + 2 * (pair * stride + i), sizeof both);
-        even[i] = std::bit_cast<float>(both << 16);
-        odd[i] = std::bit_cast<float>(both & 0xffff0000u);
-      }
-    }
-  }
-};
 
 // Multiples of six, the rows that the micro-kernel keeps in registers beside 64 columns: 4 rows left over
 // take as long as six.
@@ -152,14 +122,6 @@ at::ScalarType product_dtype(at::ScalarType dtype) {
 std::string cpu_arithmetic() {
   const bool wide = product_dtype(at::kBFloat16) == at::kFloat;
   return at::get_cpu_capability() + (wide ? ", bfloat16 as float32" : "");
-}
-
-void widen_rows(const at::BFloat16* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
-  run_best<WidenRows>(cpu_level(), from, stride, rows, columns, to);
-}
-
-void widen_pairs(const at::BFloat16* from, int64_t stride, int64_t pairs, int64_t columns, float* to) {
-  run_best<WidenPairs>(cpu_level(), from, stride, pairs, columns, to);
 }
 
 void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,

@@ -32,11 +32,6 @@ void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, c
 void brgemm(int64_t m, int64_t n, int64_t k, const at::BFloat16* a, int64_t a_stride, const at::BFloat16* b,
             int64_t b_stride, float* c, int64_t c_stride, bool add);
 
-/// Operands for products in float32: [rows, columns], rows `stride` apart, to [rows, columns] side by side;
-/// and [2 * pairs, columns] interleaved as above, `stride` columns, to the same with rows `stride` apart.
-void widen_rows(const at::BFloat16* from, int64_t stride, int64_t rows, int64_t columns, float* to);
-void widen_pairs(const at::BFloat16* from, int64_t stride, int64_t pairs, int64_t columns, float* to);
-
 /// Lives around a thread's calls: at its end AMX tiles go back to the processor.
 class BrgemmTurn {
  public:

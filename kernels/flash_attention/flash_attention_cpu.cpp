@@ -17,6 +17,7 @@
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
 #include "kernels/common/tiles.h"
+#include "kernels/common/widen.h"
 
 namespace rushes {
 namespace {

@@ -8,6 +8,7 @@
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
 #include "kernels/common/tiles.h"
+#include "kernels/common/widen.h"
 #include "kernels/linear/linear_panels.h"
 
 namespace rushes {
