@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -42,7 +43,12 @@ class TemporaryFolder {
 class Child {
  public:
   explicit Child(const std::function<int()>& body) : pid_(fork()) {
-    if (pid_ == 0) _exit(body());  // no destructors: they are the parent's
+    if (pid_ == 0) {
+      // With Catch's handlers, or a sanitizer's, a death by a signal would be an exit.
+      for (const int number : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL})
+        std::signal(number, SIG_DFL);
+      _exit(body());  // no destructors: they are the parent's
+    }
     REQUIRE(pid_ > 0);
   }
   ~Child() { kill(); }
