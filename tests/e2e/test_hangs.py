@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A rank that hangs is named and ends the run; a stop that takes too long leaves at the last checkpoint; a time limit is kept."""
+import math
 import signal
 import sys
 import time
@@ -66,8 +67,9 @@ def case_a_time_limit_is_kept(folder, model):
     begun = time.monotonic()
     run(write_job(folder, model, count=6, steps=2000, name="whole", output="whole"), ranks=2)
     # Some 15 s of work here and now, for lives of 5 s.
-    steps = max(2000, int(2000 * 15 / (time.monotonic() - begun)))
-    job, out = write_job(folder, model, count=6, steps=steps), folder / "out"
+    wanted, most = 2000 * 15 / (time.monotonic() - begun), 10000  # steps of a clip
+    count, steps = 6 * math.ceil(wanted / most), int(min(max(2000, wanted), most))
+    job, out = write_job(folder, model, count=count, steps=steps), folder / "out"
     going = launch(job, ranks=2, environment={"RUSHES_END_TIME": str(int(time.time()) + 600)})
     expect(going.wait_until(lambda: started(out), 60), going.text())
     shown = rushes("status", out)
@@ -84,7 +86,7 @@ def case_a_time_limit_is_kept(folder, model):
             break
         expect("time limit" in events(out, "run_stopped")[-1]["why"], f"{events(out, 'run_stopped')[-1]}")
     expect(code == 0 and lives > 1, f"exit code {code} after {lives} lives")
-    assert_clean(out, [f"clip-{i}" for i in range(6)])
+    assert_clean(out, [f"clip-{i}" for i in range(count)])
     expect(set(done_counts(out).values()) == {1}, f"{done_counts(out)}")
     wrong = launch(job, environment={"RUSHES_END_TIME": "tomorrow"})
     expect(wrong.wait(60) == 2 and "RUSHES_END_TIME is 'tomorrow'" in wrong.text(), wrong.text())
