@@ -1,10 +1,10 @@
 #include "jobs/sites.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/env.h"
 #include "base/file.h"
+#include "base/lower.h"
 #include "base/nearest.h"
 #include "config/file_names.h"
 #include "jobs/presets.h"
@@ -36,8 +36,8 @@ void take_line(const std::string& line, int64_t number, Site& site, Problems& pr
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0)
     return problems.add(site.file, ":", number, ": must be KEY=value; found '", shortened(text, 60), "'");
-  std::string key = trimmed(text.substr(0, equals)), value = trimmed(text.substr(equals + 1));
-  std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string key = lower(trimmed(text.substr(0, equals)));
+  std::string value = trimmed(text.substr(equals + 1));
   if (key != "setup") value = without_comment(value);
   const bool quoted =
       value.size() > 1 && (value[0] == '"' || value[0] == '\'') && value.back() == value[0] && key != "setup";

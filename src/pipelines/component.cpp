@@ -1,7 +1,6 @@
 #include "pipelines/component.h"
 
-#include <cctype>
-
+#include "base/lower.h"
 #include "base/quote.h"
 #include "config/settings.h"
 
@@ -20,9 +19,7 @@ const ComponentEntry& known_component(const ModelDir& model, const std::string& 
 /// saved, which may be a larger one around this encoder (UMT5ForConditionalGeneration).
 void check_family(const ModelDir& model, const ComponentEntry& entry, const nlohmann::json& config) {
   const std::string family = entry.class_name.substr(0, entry.class_name.find("EncoderModel"));
-  std::string type = family;
-  for (char& letter : type)
-    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  const std::string type = lower(family);
   const std::string where = (model.component_path(entry.key) / "config.json").string();
   const std::string stated =
       str(", but ", model.index_place(), " says that '", entry.key, "' is '", entry.class_name, "', ");

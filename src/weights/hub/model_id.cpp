@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lower.h"
 #include "weights/words.h"
 
 namespace rushes::hub {
@@ -60,10 +61,8 @@ ModelId parse_model_id(const std::string& text) {
     fail(quote_name(text), ": the revision after '@' ", *wrong,
          "; give a branch, a tag or a commit's 40 digits");
   if (id.revision.size() == 40 && !is_commit(id.revision)) {
-    std::string lower = id.revision;
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (is_commit(lower)) id.revision = lower;
+    const std::string plain = lower(id.revision);
+    if (is_commit(plain)) id.revision = plain;
   }
   return id;
 }
