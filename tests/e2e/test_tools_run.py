@@ -22,8 +22,8 @@ def shapes_job(folder, name, steps=40):
     return write_job(folder, MODEL, name=name, output=name, rows=rows, steps=steps, save=("video",))
 
 
-def start(*arguments, log):
-    return Launch([str(ROOT / "tools" / "run"), *map(str, arguments)], log)
+def start(*arguments, log, environment=None):
+    return Launch([str(ROOT / "tools" / "run"), *map(str, arguments)], log, environment)
 
 
 def case_runs_a_batch(folder, _):
@@ -88,6 +88,24 @@ def case_the_third_signal_ends_it(folder, _):
     finally:
         started.kill(ranks, signal.SIGCONT)
     no_processes(started)
+
+
+def case_an_mpirun_that_hangs_at_its_end_is_ended(folder, _):
+    # What Open MPI does once in hundreds of ranks killed while they start: the ranks gone, it waits for a lock for ever.
+    hanging = folder / "bin" / "mpirun"
+    hanging.parent.mkdir()
+    hanging.write_text(f"#!{sys.executable}\nimport subprocess, sys, threading\n"
+                       f"subprocess.run([{shutil.which('mpirun')!r}, *sys.argv[1:]])\n"
+                       "lock = threading.Lock()\nlock.acquire()\nlock.acquire()\n")
+    hanging.chmod(0o755)
+    job = shapes_job(folder, "out")
+    started = start(job, "-n", 2, log=folder / "log.txt", environment={"PATH": f"{hanging.parent}:{os.environ['PATH']}"})
+    expect(started.wait(120) == 75, started.text())
+    expect("mpirun hangs though its ranks have gone" in started.text(), started.text())
+    no_processes(started)
+    again = start(job, "-n", 2, log=folder / "again.txt")
+    expect(again.wait() == 0, again.text())
+    assert_clean(folder / "out", IDS)
 
 
 def listens(started):
