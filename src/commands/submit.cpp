@@ -10,6 +10,7 @@
 #include "commands/job_options.h"
 #include "commands/submit_command.h"
 #include "dist/world.h"
+#include "jobs/output_check.h"
 #include "jobs/slurm.h"
 #include "jobs/submission.h"
 
@@ -109,6 +110,7 @@ int submit(const cxxopts::ParseResult& parsed) {
     return found == job.job.sources.end() ? request.job_file.string() : found->second;
   };
   check_submission(job.job.cluster, slurm_partitions(), where, problems);
+  check_output(job, /*fresh=*/false, problems);
   problems.throw_if_any();
   const fs::path path = write_script(job, script);
   const std::string id = submit_script(path);

@@ -154,6 +154,14 @@ void check_output(const ResolvedJob& job, bool fresh, Problems& problems) {
                 " is of no run, and this one would replace it; move it away, ",
                 "choose another output folder, or let --fresh replace it");
   }
+  if (is_of_a_run(root)) {
+    try {
+      check_folder_identity(job, OutputFolder::view(root));
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems())
+        found.add(problem);
+    }
+  }
   const auto source = job.job.sources.find("output");
   const std::string where = source == job.job.sources.end() ? "" : source->second + ": ";
   for (const std::string& problem : found.list())

@@ -10,8 +10,8 @@
 namespace rushes {
 
 /// Notes, at the job's key, what keeps its results out of its output folder: no place or no right to make it,
-/// something else where a folder or a result belongs, or files of nobody's run. `fresh`: those may be
-/// replaced.
+/// something else where a folder or a result belongs, files of nobody's run, or clips of another model or
+/// numerics. `fresh`: files of nobody's run may be replaced.
 void check_output(const ResolvedJob& job, bool fresh, Problems& problems);
 /// The same as one UserError.
 void require_output(const ResolvedJob& job, bool fresh);

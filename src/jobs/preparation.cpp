@@ -171,7 +171,6 @@ Start prepare(const World& world, const ResolvedJob& job, const RunRequest& requ
   const auto events = fs::file_size(OutputFolder::view(root).events(), ignored);
   start.events = ignored ? 0 : events;
   const bool known = is_of_a_run(root);
-  if (known) check_folder_identity(job, OutputFolder::view(root));
   if (known && !request.fresh) start.ledger = read_ledger(job, OutputFolder::view(root), rules, warnings);
 
   if (start.ledger.empty() || any_to_do(start.ledger)) check_cache();

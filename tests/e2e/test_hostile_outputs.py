@@ -289,8 +289,9 @@ def case_stored_embeddings(folder, model):
 def case_the_folder_of_another_model_or_of_nobody(folder, model):
     out = lone(folder, model)
     other = variant(model, folder / "other", {"vae/config.json": lambda old: old + b"\n"})
-    refused(["run", "job.yaml", "--set", f"model={other}"], [("out", "another model", "choose another output folder")],
-            folder)
+    for command in ("run", "plan"):
+        refused([command, "job.yaml", "--set", f"model={other}"],
+                [("job.yaml:", "output: out", "another model", "choose another output folder")], folder)
     refused(["run", "job.yaml", "--set", "sampling.seed=5", "--set", "sampling.guidance_scale=2"],
             [("job.jsonl:1:", "clip-0", "sampling.seed", "sampling.guidance_scale", "--fresh")], folder)
     (folder / "theirs").mkdir()

@@ -215,6 +215,11 @@ def case_messages_tell_what_is_wrong(world):
         missing = [word for word in words if word not in got.stderr]
         expect(got.returncode == 2 and not missing, f"{settings}: {got.returncode}, without {missing}:\n{got.stderr}")
         expect(not output.exists() and "internal error" not in got.stderr, f"{settings}: {got.stderr}")
+    (output / ".rushes").mkdir(parents=True)
+    (output / ".rushes" / "folder.json").write_text('{"model": "other", "numerics": "diffusers", "format": 1}')
+    got = world.cluster.call(binary(), "submit", job, code=None)
+    expect(got.returncode == 2 and "holds the clips of another model" in got.stderr, f"{got.returncode}: {got.stderr}")
+    expect([path.name for path in output.iterdir()] == [".rushes"], f"submit wrote {list(output.iterdir())}")
     got = world.cluster.call(binary(), "submit", job, "--nightly=", code=None)
     expect(got.returncode == 2 and "must be a time of day" in got.stderr, f"--nightly=: {got.returncode}: {got.stderr}")
     no_slurm = subprocess.run([binary(), "submit", job], env={**os.environ, "PATH": "/nowhere"}, capture_output=True, text=True)
