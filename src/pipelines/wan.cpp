@@ -312,7 +312,11 @@ ClipLoad WanBlueprint::cost(const Sampling& sampling, const PipelineOptions& opt
   Load text;
   text.add(umt5_load(text_config_, sampling.max_sequence_length, split, bytes(options.text_encoder)),
            guided ? 2 : 1);
-  const WanVideo video{sampling.num_frames, sampling.height, sampling.width, bytes(options.vae)};
+  const WanVideo video{.frames = sampling.num_frames,
+                       .height = sampling.height,
+                       .width = sampling.width,
+                       .element = bytes(options.vae),
+                       .folds = options.device.is_cpu() && options.vae == Dtype::float32};
   if (options.encodes)
     return {{"text encoding", options.text_encoder, text, /*beside_next=*/false},
             {"encoding", options.vae, wan_vae_encode_load(vae_config_, video), /*beside_next=*/false}};

@@ -43,6 +43,12 @@ class Counter {
     send(in, frames * width * (above_ + below_));
     conv(in, out, taps);
   }
+  /// Over the doubled picture, as the model's formula has it; rows are sent before doubling.
+  void doubling_conv(int64_t in, int64_t out) {
+    send(in, frames * width * (above_ + below_));
+    twice();
+    conv(in, out, 9);
+  }
   /// The one before halving needs the row below.
   void halving_conv(int64_t channels) {
     send(channels, frames * width * above_);
@@ -139,10 +145,8 @@ Counter count_decode(const WanVaeConfig& c, int64_t frames, int64_t height, int6
       count.conv(channels, 2 * channels, 3, (count.frames - 1) * count.pixels());
       count.frames = 2 * count.frames - 1;
     }
-    count.twice();
-    count.see(channels);
     const int64_t after = c.is_residual ? channels : channels / 2;
-    count.padded_conv(channels, after, 9);
+    count.doubling_conv(channels, after);
     channels = after;
   }
   count.norm(channels);

@@ -20,11 +20,57 @@ at::Tensor as_ncthw(const at::Tensor& bthwc) {
   return bthwc.permute({0, 4, 1, 2, 3});
 }
 
-/// Each pixel of BTHWC as a block of 2 x 2.
-void write_doubled(const at::Tensor& out, const at::Tensor& x) {
+/// kernels/common/brgemm.h
+bool bfloat16_as_float() {
+  return product_dtype(at::kBFloat16) == at::kFloat;
+}
+
+/// Whether these numbers are convolved by a CPU in float32.
+bool convolves_float(const LoadOptions& options) {
+  const bool as_float = options.dtype == at::kBFloat16 && bfloat16_as_float();
+  return options.device.is_cpu() && (options.dtype == at::kFloat || as_float);
+}
+
+/// Each pixel of BTHWC as a block of 2 x 2. `halos`: of x's first and last row one each.
+at::Tensor doubled(const at::Tensor& x, bool halos) {
   const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
-  for (int64_t i = 0; i < b; ++i)  // one video at a time: a slice of `out` is whole only there
-    out[i].view({t, h, 2, w, 2, c}).copy_(x[i].view({t, h, 1, w, 1, c}).expand({t, h, 2, w, 2, c}));
+  const at::Tensor all = at::empty({b, t, 2 * h, 2 * w, c}, x.options());
+  all.view({b, t, h, 2, w, 2, c}).copy_(x.view({b, t, h, 1, w, 1, c}).expand({b, t, h, 2, w, 2, c}));
+  return halos ? all.narrow(2, 1, 2 * h - 2).contiguous() : all;
+}
+
+/// Three taps over a doubled row or column -> two over the one before doubling: an even place of the doubled
+/// one is seen with the place before it, an odd one with the place behind it.
+at::Tensor fold_taps(const at::Tensor& weight, int64_t dim, bool odd) {
+  const at::Tensor before = weight.narrow(dim, 0, 1), own = weight.narrow(dim, 1, 1),
+                   behind = weight.narrow(dim, 2, 1);
+  return odd ? at::cat({before + own, behind}, dim) : at::cat({before, own + behind}, dim);
+}
+
+/// [out, in, 3, 3] over a doubled picture -> [4 * out, in, 1, 2, 2] over the one before doubling, float32:
+/// first all channels of the even rows' even columns, then of their odd ones, then of the odd rows.
+at::Tensor fold_doubling(const at::Tensor& stored) {
+  const at::Tensor weight = stored.to(at::kFloat);
+  std::vector<at::Tensor> parts;
+  for (const bool row : {false, true}) {
+    for (const bool column : {false, true})
+      parts.push_back(fold_taps(fold_taps(weight, 2, row), 3, column));
+  }
+  return at::cat(parts).unsqueeze(2).contiguous(at::MemoryFormat::ChannelsLast3d);
+}
+
+/// What fold_doubling's weights make of a picture and one row and column around it, [B, T, H + 1, W + 1, 4 *
+/// out] -> [B, T, 2H, 2W, out].
+at::Tensor unfold_doubling(const at::Tensor& y) {
+  const int64_t h = y.size(2) - 1, w = y.size(3) - 1, out = y.size(4) / 4;
+  at::Tensor pixels = at::empty({y.size(0), y.size(1), 2 * h, 2 * w, out}, y.options());
+  const at::Tensor blocks = pixels.view({y.size(0), y.size(1), h, 2, w, 2, out});
+  for (int64_t part = 0; part < 4; ++part) {
+    const int64_t row = part / 2, column = part % 2;
+    blocks.select(3, row).select(4, column).copy_(
+        y.narrow(2, row, h).narrow(3, column, w).narrow(4, part * out, out));
+  }
+  return pixels;
 }
 
 }  // namespace
@@ -69,6 +115,12 @@ WanConv::WanConv(TensorLoader& loader, const std::string& name, const Shape& sha
   bias_ = loader.take(name + ".bias", {shape.out});
 }
 
+WanConv::WanConv(at::Tensor weight, at::Tensor bias, int64_t padding)
+    : weight_(std::move(weight)),
+      bias_(std::move(bias)),
+      stride_({1, 1, 1}),
+      padding_({0, padding, padding}) {}
+
 at::Tensor WanConv::last_slice() const {
   return weight_.narrow(2, weight_.size(2) - 1, 1);
 }
@@ -94,7 +146,7 @@ at::Tensor wan_convolve_as_float(const at::Tensor& x, const at::Tensor& weight, 
 
 at::Tensor WanConv::convolve(const at::Tensor& x, const at::Tensor& weight, bool halos) const {
   if (pointwise_) return linear(x, dense_, bias_);
-  if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && product_dtype(at::kBFloat16) == at::kFloat)
+  if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && bfloat16_as_float())
     return wan_convolve_as_float(x, weight, bias_, stride_, padding(halos));
   const at::Tensor input = as_ncthw(x);
   const std::vector<int64_t> dilation = {1, 1, 1};
@@ -235,10 +287,28 @@ at::Tensor WanDownsample::forward(const at::Tensor& x, WanStream& stream) const 
   return y;
 }
 
+WanDoublingConv::WanDoublingConv(TensorLoader& loader, const std::string& name, int64_t in, int64_t out,
+                                 bool fold)
+    : fold_(fold) {
+  if (!fold) {
+    conv_ = WanConv(loader, name, {.in = in, .out = out, .kernel = {1, 3, 3}, .padding = 1, .planar = true});
+    return;
+  }
+  using Stored = std::vector<at::Tensor>;
+  conv_ = WanConv(loader.make({{name + ".weight", {out, in, 3, 3}}},
+                              [](const Stored& one) { return fold_doubling(one[0]); }),
+                  loader.make({{name + ".bias", {out}}},
+                              [](const Stored& one) { return one[0].to(at::kFloat).repeat({4}); }),
+                  /*padding=*/1);
+}
+
+at::Tensor WanDoublingConv::forward(const at::Tensor& x, bool halos) const {
+  return fold_ ? unfold_doubling(conv_.forward(x, halos)) : conv_.forward(doubled(x, halos), halos);
+}
+
 WanUpsample::WanUpsample(TensorLoader& loader, const std::string& name, int64_t channels, int64_t out,
                          bool temporal, WanSlots& slots)
-    : spatial_(loader, name + ".resample.1",
-               {.in = channels, .out = out, .kernel = {1, 3, 3}, .padding = 1, .planar = true}) {
+    : spatial_(loader, name + ".resample.1", channels, out, convolves_float(loader.options())) {
   if (temporal)
     temporal_.emplace(loader, name + ".time_conv",
                       WanConv::Shape{.in = channels, .out = 2 * channels, .kernel = {3, 1, 1}, .padding = 0},
@@ -248,20 +318,18 @@ WanUpsample::WanUpsample(TensorLoader& loader, const std::string& name, int64_t 
 at::Tensor WanUpsample::forward(const at::Tensor& x, WanStream& stream) const {
   const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
   // The video's first frame is neither doubled nor seen by the convolution in time.
-  const int64_t single = !temporal_ ? t : (stream.first ? 1 : 0);
+  const int64_t single = !temporal_ ? t : (stream.first ? 1 : 0), pairs = t - single;
   const bool halos = stream.rows.split();
-  const at::Tensor padded =
-      at::empty({b, single + 2 * (t - single), 2 * h + (halos ? 2 : 0), 2 * w, c}, x.options());
-  const at::Tensor wide = halos ? padded.narrow(2, 1, 2 * h) : padded;
-  if (single > 0) write_doubled(wide.narrow(1, 0, single), x.narrow(1, 0, single));
-  if (t > single) {
-    const at::Tensor rest = x.narrow(1, single, t - single);
+  if (pairs == 0 && !halos) return spatial_.forward(x, halos);
+  const at::Tensor padded = at::empty({b, single + 2 * pairs, h + (halos ? 2 : 0), w, c}, x.options());
+  const at::Tensor own = halos ? padded.narrow(2, 1, h) : padded;
+  if (single > 0) own.narrow(1, 0, single).copy_(x.narrow(1, 0, single));
+  if (pairs > 0) {
     // The first half of the channels is the earlier frame of each pair.
-    const at::Tensor pairs = temporal_->forward(rest, stream)
-                                 .view({b, t - single, h, w, 2, c})
-                                 .permute({0, 1, 4, 2, 3, 5})
-                                 .reshape({b, 2 * (t - single), h, w, c});
-    write_doubled(wide.narrow(1, single, 2 * (t - single)), pairs);
+    const at::Tensor made = temporal_->forward(x.narrow(1, single, pairs), stream);
+    own.narrow(1, single, 2 * pairs)
+        .unflatten(1, {pairs, 2})
+        .copy_(made.view({b, pairs, h, w, 2, c}).permute({0, 1, 4, 2, 3, 5}));
   }
   if (halos) stream.rows.fill_halos(padded);
   return spatial_.forward(padded, halos);

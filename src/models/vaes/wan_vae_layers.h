@@ -70,6 +70,8 @@ class WanConv {
     bool planar = false;  // stored as a 2-D convolution: [out, in, height, width]
   };
   WanConv(TensorLoader& loader, const std::string& name, const Shape& shape);
+  /// Of these parameters, weight [out, in, time, height, width]; stride 1.
+  WanConv(at::Tensor weight, at::Tensor bias, int64_t padding);
   /// [B, T, H, W, in] -> [B, (T - kernel) / stride + 1, H', W', out]. `halos`: x has its rows of padding.
   at::Tensor forward(const at::Tensor& x, bool halos = false) const { return convolve(x, weight_, halos); }
   /// One frame [B, 1, H, W, in] with nothing but zeros before it, which are not multiplied.
@@ -169,6 +171,22 @@ class WanDownsample {
   int64_t slot_ = 0;
 };
 
+/// Doubles a picture by nearest neighbours, then a 2-D convolution of 3 x 3.
+class WanDoublingConv {
+ public:
+  WanDoublingConv() = default;
+  /// `fold`: made from the picture before doubling, by weights summed where they meet the same pixel: 4
+  /// multiply-adds a number in place of 9. For products in float32 only: sums that are rounded to fewer
+  /// digits have lost some of their weights'.
+  WanDoublingConv(TensorLoader& loader, const std::string& name, int64_t in, int64_t out, bool fold);
+  /// [B, T, H, W, in] -> [B, T, 2H, 2W, out]. `halos`: x has a row more at the top and at the bottom.
+  at::Tensor forward(const at::Tensor& x, bool halos) const;
+
+ private:
+  WanConv conv_;
+  bool fold_ = false;
+};
+
 /// Doubles height and width and, with `temporal`, frames: the first stays, every later one becomes two.
 class WanUpsample {
  public:
@@ -178,7 +196,7 @@ class WanUpsample {
 
  private:
   std::optional<WanCausalConv> temporal_;
-  WanConv spatial_;
+  WanDoublingConv spatial_;
 };
 
 /// Wan 2.2's shortcut down: means over groups of channels, frames and pixels (AvgDown3D). Frames are filled

@@ -24,14 +24,15 @@ double width_penalty(int64_t out) {
 /// Several ranks hold runs of rows; this counts the first of them, which has the most.
 class Counter {
  public:
-  /// `chunk` of `total` latent frames are coded at a time, by `ranks` together; `element` bytes a number.
-  Counter(int64_t frames, int64_t height, int64_t width, int64_t ranks, int64_t element)
+  /// `chunk` of `total` latent frames are coded at a time, by `ranks` together.
+  Counter(int64_t frames, int64_t height, int64_t width, int64_t ranks, const WanVideo& video)
       : frames_(real(frames)),
         rows_(real(even_size(height, ranks, 0))),
         all_rows_(real(height)),
         width_(real(width)),
         ranks_(ranks),
-        element_(real(element)) {}
+        element_(real(video.element)),
+        folds_(video.folds) {}
 
   void chunks(double chunk, double total) {
     chunk_ = std::min(chunk, total);
@@ -55,6 +56,24 @@ class Counter {
     add_conv(2 * real(in * out * 9) * frames_ * pixels(), width_penalty(out));
     touch(in);
     halo(in);
+  }
+  /// Rows are sent before doubling. Folded it is one of 2 x 2 over the smaller picture, to four times as many
+  /// channels, which are then put in their places.
+  void doubling_conv(int64_t in, int64_t out) {
+    halo(in);
+    if (folds_) {
+      parameters_ += 4 * real(in * out * 4 + out);
+      add_conv(2 * real(in * out * 16) * frames_ * pixels(), width_penalty(4 * out));
+      touch(in);
+    }
+    double_size();
+    if (folds_) {
+      work_.moved_bytes += frames_ * pixels() * element_ * real(2 * out);
+    } else {
+      parameters_ += real(in * out * 9 + out);
+      add_conv(2 * real(in * out * 9) * frames_ * pixels(), width_penalty(out));
+      touch(in);
+    }
   }
   void temporal_conv(int64_t in, int64_t out, double outputs) {
     parameters_ += real(in * out * 3 + out);
@@ -91,11 +110,6 @@ class Counter {
     attention(channels);
     residual_block(channels, channels);
   }
-  void double_size() {
-    rows_ *= 2;
-    all_rows_ *= 2;
-    width_ *= 2;
-  }
   void halve_size() {
     rows_ = static_cast<double>(static_cast<int64_t>(rows_) / 2);
     all_rows_ = static_cast<double>(static_cast<int64_t>(all_rows_) / 2);
@@ -108,8 +122,6 @@ class Counter {
   /// Notes an activation of a residual block: five such live at once there (its input, a convolution's padded
   /// input, what that gives, the other one's result, a workspace).
   void see(int64_t channels) { peak_ = std::max(peak_, 5 * activation(channels)); }
-  /// The same between two levels: the doubled picture, and half as many channels of it.
-  void see_doubled(int64_t channels) { peak_ = std::max(peak_, 2 * activation(channels)); }
 
   double parameters() const { return parameters_; }
   double peak() const { return peak_; }
@@ -121,6 +133,11 @@ class Counter {
  private:
   double activation(int64_t channels) const {
     return frames_ * chunk_ / total_ * pixels() * real(channels) * element_;
+  }
+  void double_size() {
+    rows_ *= 2;
+    all_rows_ *= 2;
+    width_ *= 2;
   }
   void add_conv(double flops, double penalty) { work_.conv_flops += penalty * flops; }
   /// A convolution and the norm or copy of its `in` channels before it, a chunk each.
@@ -145,6 +162,7 @@ class Counter {
   double frames_, rows_, all_rows_, width_;  // at the level that is being counted; own rows, all rows
   int64_t ranks_;
   double element_;
+  bool folds_;
   double chunk_ = 1, total_ = 1;
   bool alone_ = false;
   double parameters_ = 0, peak_ = 0, past_ = 0;
@@ -155,7 +173,7 @@ Counter count_decode(const WanVaeConfig& c, const WanVideo& video, int64_t ranks
   const int64_t ratio = c.spatial_factor() * c.patch_size, last = c.levels() - 1;
   const int64_t height = video.height / ratio, width = video.width / ratio;
   const int64_t latent_frames = 1 + (video.frames - 1) / c.temporal_factor();
-  Counter count(latent_frames, height, width, ranks, video.element);
+  Counter count(latent_frames, height, width, ranks, video);
   const int64_t chunk = wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/true, 1, even_size(height, ranks, 0),
                                       width, video.element);
   count.chunks(real(chunk), real(latent_frames));
@@ -174,10 +192,8 @@ Counter count_decode(const WanVaeConfig& c, const WanVideo& video, int64_t ranks
       count.temporal_conv(channels, 2 * channels, count.frames() - 1);
       count.set_frames(2 * count.frames() - 1);
     }
-    count.double_size();
-    count.see_doubled(channels);
     const int64_t after = c.is_residual ? channels : channels / 2;
-    count.planar_conv(channels, after);
+    count.doubling_conv(channels, after);
     channels = after;
   }
   count.norm(channels);
@@ -189,7 +205,7 @@ Counter count_decode(const WanVaeConfig& c, const WanVideo& video, int64_t ranks
 Counter count_encode(const WanVaeConfig& c, const WanVideo& video) {
   const int64_t last = c.levels() - 1, p = c.patch_size, factor = c.spatial_factor();
   const int64_t groups = (video.frames - 1) / kWanVaeGroup;
-  Counter count(1 + groups * kWanVaeGroup, video.height / p, video.width / p, 1, video.element);
+  Counter count(1 + groups * kWanVaeGroup, video.height / p, video.width / p, 1, video);
   const int64_t chunk =
       wan_vae_chunk(c, kWanVaeChunkBytes, /*decode=*/false, 1, video.height / p / factor + 1,
                     video.width / p / factor + 1, video.element);

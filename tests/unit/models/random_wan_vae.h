@@ -120,6 +120,16 @@ inline nlohmann::json small_wan_vae(bool residual) {
   return config;
 }
 
+/// As they come from a file.
+inline TensorStore stored(const std::map<std::string, at::Tensor>& tensors) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("rushes-wan-vae-test-" + std::to_string(::getpid()) + ".safetensors");
+  write_safetensors(path, tensors, {}, "test");
+  TensorStore store = TensorStore::open_file(path);
+  std::filesystem::remove(path);
+  return store;
+}
+
 /// output_scale: of what the decoder gives, so that nothing of it is clamped.
 inline std::unique_ptr<WanVae> random_vae(const nlohmann::json& config, int64_t seed, double output_scale = 1,
                                           at::ScalarType dtype = at::kFloat) {
@@ -127,11 +137,7 @@ inline std::unique_ptr<WanVae> random_vae(const nlohmann::json& config, int64_t 
   WanVaeParameters parameters(parse_wan_vae(config, "vae"));
   for (const char* name : {"decoder.conv_out.weight", "decoder.conv_out.bias"})
     parameters.tensors[name] *= output_scale;
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("rushes-wan-vae-test-" + std::to_string(::getpid()) + ".safetensors");
-  write_safetensors(path, parameters.tensors, {}, "test");
-  const TensorStore store = TensorStore::open_file(path);
-  std::filesystem::remove(path);
+  const TensorStore store = stored(parameters.tensors);
   TensorLoader loader(store, {.dtype = dtype}, "vae");
   auto vae = make_wan_vae(config, loader, "vae");
   return std::unique_ptr<WanVae>(dynamic_cast<WanVae*>(vae.release()));

@@ -216,3 +216,38 @@ TEST_CASE("bfloat16 convolved as float32 is the definition, rounded once", "[mod
     }
   }
 }
+
+TEST_CASE("a doubled picture is convolved, from the smaller one too", "[models]") {
+  const c10::InferenceMode inference;
+  at::manual_seed(22);
+  for (const auto& [batch, frames, height, width, in, out] :
+       {std::tuple{1, 1, 1, 1, 3, 5}, {2, 3, 4, 7, 16, 8}, {1, 2, 5, 1, 6, 32}}) {
+    const at::Tensor weight = at::randn({out, in, 3, 3}), bias = at::randn({out}),
+                     x = at::randn({batch, frames, height + 2, width, in});
+    const TensorStore store = stored({{"up.weight", weight}, {"up.bias", bias}});
+    for (const auto& [dtype, fold] :
+         {std::pair{at::kFloat, true}, {at::kFloat, false}, {at::kBFloat16, false}}) {
+      CAPTURE(batch, frames, height, width, in, out, dtype, fold);
+      TensorLoader loader(store, {.dtype = dtype}, "vae");
+      const WanDoublingConv up(loader, "up", in, out, fold);
+      loader.finish();
+      const auto rounded = [&, dtype = dtype](const at::Tensor& a) { return a.to(dtype).to(at::kDouble); };
+      const auto expected = [&](const at::Tensor& picture) {
+        const at::Tensor twice = at::upsample_nearest2d(rounded(picture).flatten(0, 1).permute({0, 3, 1, 2}),
+                                                        {2 * picture.size(2), 2 * width});
+        return at::conv2d(twice, rounded(weight), rounded(bias), 1, 1)
+            .permute({0, 2, 3, 1})
+            .reshape({batch, frames, 2 * picture.size(2), 2 * width, out});
+      };
+      const double nearest = dtype == at::kFloat ? 1e-6 : 1.0 / 255;
+      const double around = dtype == at::kFloat ? std::sqrt(9.0 * in) * 1e-6 : 1e-4;
+      const auto check = [&](const at::Tensor& y, const at::Tensor& want) {
+        REQUIRE(y.sizes() == want.sizes());
+        CHECK(y.is_contiguous());
+        CHECK(at::allclose(y.to(at::kDouble), want, nearest, around));
+      };
+      check(up.forward(x.to(dtype), /*halos=*/false), expected(x));
+      check(up.forward(x.to(dtype), /*halos=*/true), expected(x).narrow(2, 2, 2 * height));
+    }
+  }
+}

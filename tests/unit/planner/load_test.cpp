@@ -104,6 +104,19 @@ TEST_CASE("load: a VAE's ranks share rows, and send a row to each neighbour") {
   CHECK(two.weight_bytes == one.weight_bytes);
 }
 
+TEST_CASE("load: convolutions over doubled pictures have 4 of 9 multiply-adds where they are folded") {
+  const WanVaeConfig config = parse_wan_vae(nlohmann::json::object(), "vae");
+  WanVideo video{.frames = 1, .height = 480, .width = 832, .element = 4};
+  const Load plain = wan_vae_decode_load(config, video, {});
+  video.folds = true;
+  const Load folded = wan_vae_decode_load(config, video, {});
+  // 384 to 192 channels twice, 192 to 96 once.
+  const double pixels = 480 * 832, last = 192 * 96, before = 384 * 192;
+  const double taps = (pixels / 16 + pixels / 4) * before + pixels * last;
+  CHECK(plain.conv_flops - folded.conv_flops == Approx(2 * 5 * taps));
+  CHECK(folded.weight_bytes - plain.weight_bytes == 4 * (2 * (7 * before + 3 * 192) + 7 * last + 3 * 96));
+}
+
 TEST_CASE("load: a VAE's encoder does what its formula says") {
   const WanVaeConfig config = parse_wan_vae(nlohmann::json::object(), "vae");
   const WanVideo video{.frames = 17, .height = 480, .width = 832, .element = 4};
