@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -29,6 +30,9 @@ constexpr uint64_t kSoon = 64;
 
 // What is left of a kept block goes on as a block of its own, but for crumbs.
 constexpr size_t kCrumb = size_t{1} << 16;
+
+// Addresses, not memory: of the 128 TiB that a process has.
+constexpr size_t kRange = size_t{1} << 40;
 
 struct Block {
   char* pages = nullptr;
@@ -176,11 +180,25 @@ class KeptMemory final : public c10::Allocator {
     }
   }
 
-  static Block fresh(size_t bytes) {
-    void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  /// Behind the one before, where the system has nothing there: what is free then joins, in every process
+  /// alike.
+  Block fresh(size_t bytes) {
+    if (next_ + bytes > range_ + kRange) next_ = range_;
+    // The kernel takes the address as a wish; 0 is none.
+    void* pages = ::mmap(reinterpret_cast<void*>(next_), bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return {};
+    if (reinterpret_cast<uintptr_t>(pages) == next_) next_ += bytes;
     ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: one fault for 2 MiB instead of 512
     return {static_cast<char*>(pages), bytes};
+  }
+
+  /// The first of kRange addresses that nothing has now; 0 where a process may not have so many.
+  static uintptr_t empty_range() {
+    void* range = ::mmap(nullptr, kRange, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) return 0;
+    ::munmap(range, kRange);
+    return reinterpret_cast<uintptr_t>(range);
   }
 
   std::mutex mutex_;
@@ -189,6 +207,8 @@ class KeptMemory final : public c10::Allocator {
   std::unordered_map<void*, Block> given_;
   size_t kept_bytes_ = 0, used_ = 0, most_ = 0;
   size_t next_shift_ = 0;
+  const uintptr_t range_ = empty_range();  // where fresh blocks come
+  uintptr_t next_ = range_;                // and the next one
   uint64_t freed_ = 0;
   int64_t fresh_blocks_ = 0;
 };

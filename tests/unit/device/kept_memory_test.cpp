@@ -81,9 +81,9 @@ TEST_CASE("what is soon wanted again is not offered to the system, what nobody w
   forget_kept_memory();
   if (offered_bytes() < 0) return;
   const at::Tensor most = mebibytes(200);  // of which a quarter is kept
-  at::Tensor large = mebibytes(40).fill_(1), small = mebibytes(2).fill_(1);
-  const at::Tensor between =
-      mebibytes(3);  // wherever they lie, a block of two may take the large one's place
+  at::Tensor large = mebibytes(40).fill_(1);
+  const at::Tensor between = mebibytes(3);  // so that the two are not joined
+  at::Tensor small = mebibytes(2).fill_(1);
   large.reset();
   small.reset();
   CHECK(offered_bytes() < 8 * kMiB);
