@@ -183,22 +183,25 @@ class KeptMemory final : public c10::Allocator {
   /// Behind the one before, where the system has nothing there: what is free then joins, in every process
   /// alike.
   Block fresh(size_t bytes) {
-    if (next_ + bytes > range_ + kRange) next_ = range_;
+    if (bytes <= kRange && next_ + bytes > end_) new_range();
     // The kernel takes the address as a wish; 0 is none.
     void* pages = ::mmap(reinterpret_cast<void*>(next_), bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return {};
-    if (reinterpret_cast<uintptr_t>(pages) == next_) next_ += bytes;
+    const bool granted = reinterpret_cast<uintptr_t>(pages) == next_;
+    next_ = granted ? next_ + bytes : end_;  // something else lies there: another range the next time
     ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: one fault for 2 MiB instead of 512
     return {static_cast<char*>(pages), bytes};
   }
 
-  /// The first of kRange addresses that nothing has now; 0 where a process may not have so many.
-  static uintptr_t empty_range() {
+  /// kRange addresses that nothing has now; none where a process may not have so many.
+  void new_range() {
+    next_ = end_ = 0;
     void* range = ::mmap(nullptr, kRange, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (range == MAP_FAILED) return 0;
+    if (range == MAP_FAILED) return;
     ::munmap(range, kRange);
-    return reinterpret_cast<uintptr_t>(range);
+    next_ = reinterpret_cast<uintptr_t>(range);
+    end_ = next_ + kRange;
   }
 
   std::mutex mutex_;
@@ -207,8 +210,7 @@ class KeptMemory final : public c10::Allocator {
   std::unordered_map<void*, Block> given_;
   size_t kept_bytes_ = 0, used_ = 0, most_ = 0;
   size_t next_shift_ = 0;
-  const uintptr_t range_ = empty_range();  // where fresh blocks come
-  uintptr_t next_ = range_;                // and the next one
+  uintptr_t next_ = 0, end_ = 0;  // where the next fresh block comes, and the range's end
   uint64_t freed_ = 0;
   int64_t fresh_blocks_ = 0;
 };

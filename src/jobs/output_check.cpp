@@ -154,7 +154,10 @@ void check_output(const ResolvedJob& job, bool fresh, Problems& problems) {
                 " is of no run, and this one would replace it; move it away, ",
                 "choose another output folder, or let --fresh replace it");
   }
-  if (is_of_a_run(root)) {
+  std::error_code ignored;
+  const fs::path identity = root / ".rushes/folder.json";
+  const bool told = fs::exists(identity, ignored) && !fs::is_regular_file(identity, ignored);
+  if (is_of_a_run(root) && !told) {
     try {
       check_folder_identity(job, OutputFolder::view(root));
     } catch (const UserError& error) {

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -91,7 +92,10 @@ def case_the_third_signal_ends_it(folder, _):
 
 
 def case_an_mpirun_that_hangs_at_its_end_is_ended(folder, _):
-    # What Open MPI does once in hundreds of ranks killed while they start: the ranks gone, it waits for a lock for ever.
+    # What Open MPI does now and then after ranks were killed while they started: the ranks gone, it waits for a lock for ever.
+    if not waits_are_told():
+        print("  skipped: this system does not tell what a process waits for")
+        return
     hanging = folder / "bin" / "mpirun"
     hanging.parent.mkdir()
     hanging.write_text(f"#!{sys.executable}\nimport subprocess, sys, threading\n"
@@ -106,6 +110,16 @@ def case_an_mpirun_that_hangs_at_its_end_is_ended(folder, _):
     again = start(job, "-n", 2, log=folder / "again.txt")
     expect(again.wait() == 0, again.text())
     assert_clean(folder / "out", IDS)
+
+
+def waits_are_told():
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        time.sleep(0.2)
+        return pathlib.Path(f"/proc/{sleeper.pid}/wchan").read_text() not in ("", "0")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
 
 
 def listens(started):

@@ -75,7 +75,7 @@ std::vector<int64_t> wan_vae_encode_rows(const WanVaeConfig& config, int64_t hei
 struct WanVideo {
   int64_t frames = 1, height = 8, width = 8;
   int64_t element = 4;
-  bool folds = false;  // as WanDoublingConv (wan_vae_layers.h) does
+  bool folds = false;  // float32 on a CPU: convolutions over doubled pictures (wan_vae_layers.h)
 };
 
 /// Decoding on the first of `split.vae` ranks, which have runs of rows and send each other one row at every

@@ -33,10 +33,17 @@ bool convolves_float(const LoadOptions& options) {
 
 /// Each pixel of BTHWC as a block of 2 x 2. `halos`: of x's first and last row one each.
 at::Tensor doubled(const at::Tensor& x, bool halos) {
-  const int64_t b = x.size(0), t = x.size(1), h = x.size(2), w = x.size(3), c = x.size(4);
-  const at::Tensor all = at::empty({b, t, 2 * h, 2 * w, c}, x.options());
-  all.view({b, t, h, 2, w, 2, c}).copy_(x.view({b, t, h, 1, w, 1, c}).expand({b, t, h, 2, w, 2, c}));
-  return halos ? all.narrow(2, 1, 2 * h - 2).contiguous() : all;
+  const int64_t halo = halos ? 1 : 0, h = x.size(2) - 2 * halo, w = x.size(3);
+  at::Tensor all = at::empty({x.size(0), x.size(1), 2 * (h + halo), 2 * w, x.size(4)}, x.options());
+  all.narrow(2, halo, 2 * h)
+      .unflatten(2, {h, 2})
+      .unflatten(4, {w, 2})
+      .copy_(x.narrow(2, halo, h).unsqueeze(3).unsqueeze(5));
+  if (halos) {
+    all.select(2, 0).unflatten(2, {w, 2}).copy_(x.select(2, 0).unsqueeze(3));
+    all.select(2, 2 * h + 1).unflatten(2, {w, 2}).copy_(x.select(2, h + 1).unsqueeze(3));
+  }
+  return all;
 }
 
 /// Three taps over a doubled row or column -> two over the one before doubling: an even place of the doubled

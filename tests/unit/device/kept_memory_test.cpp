@@ -66,6 +66,26 @@ TEST_CASE(
   CHECK(at::equal(at::ones({4 * kMiB}).add_(1), at::full({4 * kMiB}, 2.0f)));
 }
 
+TEST_CASE("fresh blocks lie one behind the other, so that what is free joins") {
+  keep_cpu_memory();
+  forget_kept_memory();
+  const auto end_of = [](const at::Tensor& tensor) {
+    return static_cast<char*>(pages_of(tensor)) + tensor.nbytes() + 4096;  // room to begin anywhere in a page
+  };
+  const int64_t fresh = fresh_cpu_blocks();
+  at::Tensor a = mebibytes(5), b = mebibytes(7);
+  CHECK(pages_of(b) == end_of(a));
+  CHECK_THROWS_AS(at::empty({int64_t{1} << 50}, at::kByte), c10::Error);
+  at::Tensor c = mebibytes(3);
+  CHECK(pages_of(c) == end_of(b));
+  const void* place = pages_of(a);
+  a.reset();
+  c.reset();
+  b.reset();
+  CHECK(pages_of(mebibytes(15)) == place);
+  CHECK(fresh_cpu_blocks() == fresh + 3);
+}
+
 /// Bytes of this process that the system may take: -1 where it does not say.
 int64_t offered_bytes() {
   std::ifstream file("/proc/self/smaps_rollup");
