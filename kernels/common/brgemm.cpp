@@ -119,9 +119,12 @@ at::ScalarType product_dtype(at::ScalarType dtype) {
   return best;
 }
 
+bool bfloat16_as_float() {
+  return product_dtype(at::kBFloat16) == at::kFloat;
+}
+
 std::string cpu_arithmetic() {
-  const bool wide = product_dtype(at::kBFloat16) == at::kFloat;
-  return at::get_cpu_capability() + (wide ? ", bfloat16 as float32" : "");
+  return at::get_cpu_capability() + (bfloat16_as_float() ? ", bfloat16 as float32" : "");
 }
 
 void brgemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,

@@ -21,6 +21,9 @@ bool has_brgemm(at::ScalarType dtype);
 /// (Intel's, when not by AMX); or Undefined, where the micro-kernel takes neither.
 at::ScalarType product_dtype(at::ScalarType dtype);
 
+/// product_dtype(bfloat16) is float32.
+bool bfloat16_as_float();
+
 /// "AVX512" or "AVX512, bfloat16 as float32": what a CPU's numbers depend on but for the build.
 std::string cpu_arithmetic();
 

@@ -76,7 +76,7 @@ Cluster local_cluster(DeviceKind device) {
     for (double* rate : {&cluster.memory_bytes_per_second, &cluster.peak.float32, &cluster.peak.bfloat16,
                          &cluster.peak.float16})
       *rate *= cores / assumed;
-    if (product_dtype(at::kBFloat16) == at::kFloat) {
+    if (bfloat16_as_float()) {
       for (ByDtype* rates : {&cluster.peak, &cluster.matmul, &cluster.attention, &cluster.convolution})
         rates->bfloat16 = rates->float32;
     }

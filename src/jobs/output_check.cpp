@@ -61,8 +61,8 @@ std::set<std::string> odd_entries(const Job& job, const fs::path& root) {
 /// Where a record or an output is to come, nothing of another kind may lie: a folder cannot be replaced by a
 /// file.
 void check_places(const ResolvedJob& job, const fs::path& root, Problems& problems) {
-  for (const char* own : {"job.yaml", "events.jsonl", "failed.jsonl", ".rushes/lock", ".rushes/folder.json",
-                          ".rushes/manifest.json", ".rushes/restarts.json", ".rushes/fresh.json"}) {
+  for (const char* own : {"job.yaml", "events.jsonl", "failed.jsonl", ".rushes/lock", ".rushes/manifest.json",
+                          ".rushes/restarts.json", ".rushes/fresh.json"}) {
     std::error_code error;
     if (fs::exists(root / own, error) && !fs::is_regular_file(root / own, error))
       problems.add((root / own).string(), " is no file; move it away");
@@ -154,10 +154,7 @@ void check_output(const ResolvedJob& job, bool fresh, Problems& problems) {
                 " is of no run, and this one would replace it; move it away, ",
                 "choose another output folder, or let --fresh replace it");
   }
-  std::error_code ignored;
-  const fs::path identity = root / ".rushes/folder.json";
-  const bool told = fs::exists(identity, ignored) && !fs::is_regular_file(identity, ignored);
-  if (is_of_a_run(root) && !told) {
+  if (is_of_a_run(root)) {
     try {
       check_folder_identity(job, OutputFolder::view(root));
     } catch (const UserError& error) {

@@ -20,11 +20,6 @@ at::Tensor as_ncthw(const at::Tensor& bthwc) {
   return bthwc.permute({0, 4, 1, 2, 3});
 }
 
-/// kernels/common/brgemm.h
-bool bfloat16_as_float() {
-  return product_dtype(at::kBFloat16) == at::kFloat;
-}
-
 /// Whether these numbers are convolved by a CPU in float32.
 bool convolves_float(const LoadOptions& options) {
   const bool as_float = options.dtype == at::kBFloat16 && bfloat16_as_float();
