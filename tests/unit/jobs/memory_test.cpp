@@ -1,5 +1,6 @@
 // Clips that do not fit into memory: which rungs are tried, what is written down, and who is not harmed.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -176,6 +177,12 @@ TEST_CASE("notes of a rank's death keep what was tried, and broken notes count f
 
 #ifndef __SANITIZE_ADDRESS__  // whose own memory the limit would hit
 TEST_CASE("a clip that cannot be written beside the making of the next one is written after that") {
+  // In a program of its own: what other cases gave back to malloc would hold the PNG.
+  Child fresh([] { return execl("/proc/self/exe", "unit-jobs", "[short of memory]", nullptr); });
+  CHECK(fresh.wait() == 0);
+}
+
+TEST_CASE("room for one picture and not for its PNG", "[.][short of memory]") {
   const TemporaryFolder temporary;
   ResolvedJob job = job_of({item_of("large", 1, 9), item_of("next", 2, 1)}, {"frames"});
   job.items[0].sampling.height = job.items[0].sampling.width = 2048;
