@@ -69,6 +69,11 @@ bool any_to_do(const std::vector<LedgerEntry>& ledger) {
                      [](const LedgerEntry& entry) { return entry.state == ItemState::todo; });
 }
 
+int64_t count_of(const std::vector<LedgerEntry>& ledger, ItemState state) {
+  return std::count_if(ledger.begin(), ledger.end(),
+                       [&](const LedgerEntry& entry) { return entry.state == state; });
+}
+
 bool saves_hdf5(const Job& job) {
   return std::find(job.save.begin(), job.save.end(), "hdf5") != job.save.end();
 }

@@ -31,6 +31,8 @@ struct LedgerEntry {
 };
 
 bool any_to_do(const std::vector<LedgerEntry>& ledger);
+/// Items in this state.
+int64_t count_of(const std::vector<LedgerEntry>& ledger, ItemState state);
 
 /// The decision for one item. `record`: its record, if there is a usable one. `files_differ`: what of the
 /// record's files is not as recorded ("": nothing). Pure.

@@ -1,10 +1,6 @@
 #include "jobs/run_job.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <csignal>
-#include <cstring>
 #include <iostream>
 
 #include "base/env.h"
@@ -13,23 +9,18 @@
 #include "base/timer.h"
 #include "base/version.h"
 #include "device/device.h"
-#include "device/torch_error.h"
 #include "dist/groups.h"
 #include "dist/nccl/nccl_transport.h"
 #include "jobs/clusters.h"
-#include "jobs/contact_sheet.h"
 #include "jobs/embedding_store.h"
 #include "jobs/events.h"
+#include "jobs/guarded.h"
 #include "jobs/preparation.h"
 #include "jobs/progress.h"
 #include "jobs/regress.h"
 #include "jobs/resolution.h"
-#include "jobs/run_metrics.h"
+#include "jobs/run_ending.h"
 #include "jobs/runner.h"
-#include "jobs/shards.h"
-#include "jobs/signals.h"
-#include "jobs/tally.h"
-#include "jobs/time_limit.h"
 #include "jobs/watchdog.h"
 #include "pipelines/stages/denoising.h"
 
@@ -37,7 +28,6 @@ namespace rushes {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int64_t kMostInVain = 3;  // a start and two restarts that make nothing: the next would not either
 
 /// One rank's way through a job. Ranks meet in agree() and broadcast() only, always the same ones in the same
 /// order, whatever happens in between.
@@ -54,24 +44,11 @@ class JobRun {
   void form_groups();
   bool load_pipeline();
   void work();
-  void end_unbegun();
   int finish();
 
-  template <class Function>
-  int guarded(Function function);
+  RunEnding ending();
   /// That this rank belongs to; negative where it idles.
   int64_t replica() const { return groups_ ? groups_->seat.replica : plan_->replica_of(world_.rank()); }
-  /// Items in this state when the run began.
-  int64_t count(ItemState state) const {
-    return std::count_if(start_.ledger.begin(), start_.ledger.end(),
-                         [&](const LedgerEntry& entry) { return entry.state == state; });
-  }
-  int exit_code(const Tally& tally);
-  int compare_with_references(int code);
-  int finish_dataset(int code);
-  void make_contact_sheet(const Tally& now) const;
-  void tell(const Tally& tally, int code) const;
-  std::string why_stopped() const;
 
   World& world_;
   const RunRequest& request_;
@@ -102,34 +79,11 @@ class JobRun {
   std::string trouble_;
 };
 
-/// Runs a part that belongs to this rank alone; gives 0, or the exit code of what went wrong, which is
-/// logged.
-template <class Function>
-int JobRun::guarded(Function function) {
-  try {
-    function();
-    return kExitDone;
-  } catch (const StoppedEarly& stopped) {
-    log_debug(stopped.what());
-    return kExitStopped;
-  } catch (const UserError& error) {
-    for (const std::string& problem : error.problems())
-      log_error(problem);
-  } catch (const InternalError&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    log_error("not enough memory");
-  } catch (const std::exception& error) {
-    log_error(message_of(error));
-  }
-  return kExitUsage;
-}
-
 int JobRun::run() {
   if (!load()) return start_.code;
   if (!begin()) return start_.code;
   if (!load_pipeline()) {
-    if (world_.rank() == 0) end_unbegun();
+    if (world_.rank() == 0) ending().unbegun(start_.code);
     return start_.code;
   }
   work();
@@ -242,16 +196,16 @@ bool JobRun::begin() {
   if (start_.code != kExitDone) return false;
   if (world_.rank() == 0) {
     kept_before_ = checkpoint_times(*folder_);
-    log_info(job_.items.size(), " items in ", folder_->root().string(), ": ", count(ItemState::todo),
-             " to do, ", count(ItemState::done), " done, ", count(ItemState::failed), " failed; ",
-             plan_->text(), ", ", threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ",
-             job_.options.device.str(),
+    log_info(job_.items.size(), " items in ", folder_->root().string(), ": ",
+             count_of(start_.ledger, ItemState::todo), " to do, ", count_of(start_.ledger, ItemState::done),
+             " done, ", count_of(start_.ledger, ItemState::failed), " failed; ", plan_->text(), ", ",
+             threads_, threads_ == 1 ? " thread" : " threads", " a rank, device ", job_.options.device.str(),
              limit_.set() ? ", time limit in " + short_time(start_.seconds) : std::string());
     events_->add("run_started", {{"schema", kEventsSchema},
                                  {"items", job_.items.size()},
-                                 {"todo", count(ItemState::todo)},
-                                 {"done", count(ItemState::done)},
-                                 {"failed", count(ItemState::failed)},
+                                 {"todo", count_of(start_.ledger, ItemState::todo)},
+                                 {"done", count_of(start_.ledger, ItemState::done)},
+                                 {"failed", count_of(start_.ledger, ItemState::failed)},
                                  {"world", world_.size()},
                                  {"layout", plan_->text()},
                                  {"fresh", request_.fresh},
@@ -391,150 +345,18 @@ void JobRun::work() {
   world_.agree(code);
 }
 
-/// job: regress, when all is made that can be. Gives the exit code of the run and the comparison together.
-int JobRun::compare_with_references(int code) {
-  if (job_.job.kind != JobKind::regress || request_.overrides.noise_rerun || code == kExitStopped)
-    return code;
-  int compared = kExitDone;
-  const int failed = guarded([&] {
-    const Comparison comparison =
-        compare_output(folder_->root(), clips_of_job(job_), job_.job.regression.references,
-                       thresholds_of(job_), [&] { return stop_.requested(); });
-    compared = comparison.passed() ? kExitDone : kExitRegressed;
-    events_->add("compared", {{"passed", comparison.passed()}, {"clips", comparison.clips.size()}});
-  });
-  // A stopped comparison can be gone on with; one that is not possible (said above) is none that was passed.
-  const int impossible = failed == kExitStopped ? kExitStopped : kExitRegressed;
-  return worse_exit_code(code, failed == kExitDone ? compared : impossible);
-}
-
-/// save: [hdf5]: what is spooled becomes shards, and all of them one set; not where the run has to end.
-int JobRun::finish_dataset(int code) {
-  if (!saves_hdf5(job_.job) || !trouble_.empty() || stop_.requested()) return code;
-  ShardStore::Findings found;
-  const int joined =
-      guarded([&] { found = ShardStore(*folder_, residence_->work, job_.job.dataset).finish(); });
-  if (joined != kExitDone || found.taken_back) return worse_exit_code(code, kExitStopped);
-  return found.unreadable ? worse_exit_code(code, kExitFailedItems) : code;
-}
-
-/// Where something new was made, and there is time; never at a run's cost.
-void JobRun::make_contact_sheet(const Tally& now) const {
-  if (!trouble_.empty() || stop_.requested() || now.done.empty()) return;
-  bool made = false;
-  for (size_t i = 0; i < job_.items.size() && !made; ++i)
-    made = start_.ledger[i].state != ItemState::done && now.done.count(job_.items[i].id) > 0;
-  std::error_code ignored;
-  if (!made && fs::exists(folder_->contact_sheet(), ignored)) return;
-  try {
-    write_contact_sheet(job_, *folder_, residence_->work, now.done, stop_);
-  } catch (const std::exception& error) {
-    log_warning("no contact-sheet.png: ", error.what());
-  }
-}
-
-/// The model could not be loaded: rank 0's word on that.
-void JobRun::end_unbegun() {
-  const int64_t done = count(ItemState::done), failed = count(ItemState::failed),
-                left = count(ItemState::todo);
-  events_->add("run_ended", {{"code", start_.code},
-                             {"done", done},
-                             {"failed", failed},
-                             {"left", left},
-                             {"seconds", timer_.seconds()}});
-  metrics_->end(done, failed, left, start_.code);
+/// Where `metrics_` are: on rank 0.
+RunEnding JobRun::ending() {
+  return RunEnding({request_, job_, start_, rules_, *folder_, *residence_, *events_, *metrics_, stop_, limit_,
+                    timer_, trouble_, kept_before_});
 }
 
 /// Rank 0 looks at what is on disk and says how the run ended; all ranks leave with its word.
 int JobRun::finish() {
   pipeline_.reset();
-  int code = kExitDone;
-  if (world_.rank() == 0) {
-    const Tally now = tally(job_, start_.ledger, rules_, *folder_);
-    guarded([&] {
-      Claims claims(*folder_, residence_->work, residence_->owner.token(), *owners_);
-      claims.sweep();
-      sweep_embeddings(folder_->embeddings());
-      // Who dies between an item's record and its claim's release is counted as having died of it.
-      for (const auto& [id, count] : claims.all_deaths()) {
-        if (now.done.count(id) > 0) claims.forget_deaths(id);
-      }
-      sweep_checkpoints(*folder_, now.done);
-    });
-    const int wrote = guarded([&] {
-      code = kExitStopped;  // where even the count of starts cannot be written
-      code = exit_code(now);
-      write_failed(now, *folder_, residence_->work);
-      if (now.left == 0) end_fresh_run(*folder_, start_.digest);
-    });
-    if (wrote != kExitDone) code = worse_exit_code(code, kExitStopped);
-    code = finish_dataset(code);
-    make_contact_sheet(now);
-    code = compare_with_references(code);
-    if (now.left > 0) events_->add("run_stopped", {{"why", why_stopped()}, {"left", now.left}});
-    events_->add("run_ended", {{"code", code},
-                               {"done", now.done.size()},
-                               {"failed", now.failed},
-                               {"left", now.left},
-                               {"seconds", timer_.seconds()}});
-    metrics_->end(static_cast<int64_t>(now.done.size()), now.failed, now.left, code);
-    tell(now, code);
-  }
+  const int code = world_.rank() == 0 ? ending().end(*owners_) : kExitDone;
   residence_.reset();
   return std::stoi(world_.broadcast(str(code)));
-}
-
-int JobRun::exit_code(const Tally& now) {
-  int64_t before = 0;
-  for (const LedgerEntry& entry : start_.ledger)
-    before += entry.state != ItemState::todo;
-  const RestartCount restarts(*folder_);
-  if (now.left == 0) {
-    restarts.set(0);
-    return now.failed > 0 ? kExitFailedItems : kExitDone;
-  }
-  const auto kept = checkpoint_times(*folder_);
-  const bool further = std::any_of(kept.begin(), kept.end(), [&](const auto& one) {
-    const auto known = kept_before_.find(one.first);
-    return known == kept_before_.end() || known->second != one.second;
-  });
-  const bool progress = static_cast<int64_t>(now.done.size()) + now.failed > before || further;
-  // One counter for all that share the folder; slurm/attend counts each job's own lives.
-  const bool counted = env(EnvVar::attended).empty();
-  const int64_t without = progress ? 0 : restarts.value() + (counted ? 1 : 0);
-  restarts.set(without);
-  if (!counted || without < kMostInVain) return kExitStopped;
-  log_error("nothing was made by the last ", without,
-            " starts of this job (this one stopped: ", why_stopped(),
-            "); more starts like these would make nothing either");
-  return kExitFailedItems;
-}
-
-std::string JobRun::why_stopped() const {
-  if (!trouble_.empty()) return trouble_;
-  if (stop_signal() != 0) return str("SIG", sigabbrev_np(stop_signal()));
-  if (stop_.timed_out()) return "the time limit";
-  if (limit_.set()) return "no clip that is left can end before the time limit";
-  return stop_.requested() ? "asked to stop" : "other ranks stopped";
-}
-
-void JobRun::tell(const Tally& now, int code) const {
-  const std::string root = folder_->root().string();
-  std::string line = str(now.done.size(), " of ", job_.items.size(), " done");
-  if (now.failed > 0)
-    line += str(", ", now.failed, " failed (", folder_->failed().string(), ", ", root, "/items)");
-  if (now.left > 0) line += str(", ", now.left, " left (stopped: ", why_stopped(), ")");
-  log_info(line, " in ", short_time(timer_.seconds()));
-  for (const std::string& kind : job_.job.save)
-    log_info(kind == "video" ? "videos" : kind, ": ", root, "/",
-             kind == "video"  ? "videos"
-             : kind == "hdf5" ? "dataset.h5"
-                              : kind);
-  if (code == kExitStopped) {
-    const bool disk = !trouble_.empty();
-    log_info(disk ? "once that is mended (free space, quota, rights), run" : "run",
-             " the same command again to continue");
-  }
 }
 
 /// `--noise-floor N`: the job's clips N + 1 times, each in a folder of its own below the output.
