@@ -7,30 +7,15 @@
 #include "base/file.h"
 #include "config/file_names.h"
 #include "config/value.h"
-#include "media/ffmpeg/image.h"
-#include "media/ffmpeg/video.h"
 #include "weights/tensor_store.h"
 
 namespace rushes {
 namespace {
 
-constexpr uint64_t kMostPictureBytes = uint64_t{8} << 30;  // as read_video
-
 namespace fs = std::filesystem;
 
-std::vector<ClipFile> of_kind(const ClipFiles& clip, const std::string& kind) {
-  std::vector<ClipFile> files;
-  std::copy_if(clip.files.begin(), clip.files.end(), std::back_inserter(files),
-               [&](const ClipFile& file) { return file.kind == kind; });
-  // Frames are numbered with zeros in front.
-  std::sort(files.begin(), files.end(), [](const ClipFile& a, const ClipFile& b) {
-    return a.path.size() != b.path.size() ? a.path.size() < b.path.size() : a.path < b.path;
-  });
-  return files;
-}
-
 at::Tensor latents_of(const ClipFiles& clip) {
-  const std::vector<ClipFile> files = of_kind(clip, "latents");
+  const std::vector<ClipFile> files = files_of_kind(clip, "latents");
   if (files.empty()) fail("clip ", clip.id, " has no latents");
   const fs::path path = clip.root / files.front().path;
   const TensorStore store = TensorStore::open_file(path);
@@ -45,6 +30,17 @@ bool is_reference_kind(const std::string& kind) {
   return kind == "video" || kind == "frames" || kind == "latents";
 }
 
+std::vector<ClipFile> files_of_kind(const ClipFiles& clip, const std::string& kind) {
+  std::vector<ClipFile> files;
+  std::copy_if(clip.files.begin(), clip.files.end(), std::back_inserter(files),
+               [&](const ClipFile& file) { return file.kind == kind; });
+  // Frames are numbered with zeros in front.
+  std::sort(files.begin(), files.end(), [](const ClipFile& a, const ClipFile& b) {
+    return a.path.size() != b.path.size() ? a.path.size() < b.path.size() : a.path < b.path;
+  });
+  return files;
+}
+
 bool ClipFiles::has(const std::string& kind) const {
   return std::any_of(files.begin(), files.end(), [&](const ClipFile& file) { return file.kind == kind; });
 }
@@ -55,37 +51,8 @@ std::string ClipFiles::text(const char* key) const {
   return at != record.end() && at->is_string() ? at->get<std::string>() : std::string();
 }
 
-const char* source_name(PictureSource source) {
-  return source == PictureSource::frames ? "frames (lossless)" : "the video (decoded, lossy)";
-}
-
-Frames load_pictures(const ClipFiles& clip, PictureSource source) {
-  const std::vector<ClipFile> files = of_kind(clip, source == PictureSource::frames ? "frames" : "video");
-  if (files.empty()) fail("clip ", clip.id, " has no ", source_name(source));
-  if (source == PictureSource::video) return read_video(clip.root / files.front().path).frames;
-  Frames all;
-  for (const ClipFile& file : files) {
-    const fs::path path = clip.root / file.path;
-    const Frames one = read_png(path);
-    if (files.size() * one.rgb.size() > kMostPictureBytes)
-      fail(path.string(), ": ", files.size(), " frames of ", one.width, "x", one.height, " need more than ",
-           kMostPictureBytes, " bytes of memory");
-    if (all.count == 0) {
-      all.height = one.height;
-      all.width = one.width;
-      all.rgb.reserve(files.size() * one.rgb.size());
-    }
-    if (one.height != all.height || one.width != all.width)
-      fail(path.string(), " is ", one.width, "x", one.height, ", the first frame ", all.width, "x",
-           all.height);
-    all.rgb.insert(all.rgb.end(), one.rgb.begin(), one.rgb.end());
-    ++all.count;
-  }
-  return all;
-}
-
 std::string damage(const ClipFiles& clip, const std::string& kind) {
-  for (const ClipFile& file : of_kind(clip, kind)) {
+  for (const ClipFile& file : files_of_kind(clip, kind)) {
     try {
       if (hash_file(clip.root / file.path) != file.hash)
         return (clip.root / file.path).string() + " has other bytes than recorded";
@@ -97,7 +64,7 @@ std::string damage(const ClipFiles& clip, const std::string& kind) {
 }
 
 bool same_bytes(const ClipFiles& a, const ClipFiles& b, const std::string& kind) {
-  const std::vector<ClipFile> left = of_kind(a, kind), right = of_kind(b, kind);
+  const std::vector<ClipFile> left = files_of_kind(a, kind), right = files_of_kind(b, kind);
   if (left.size() != right.size()) return false;
   for (size_t i = 0; i < left.size(); ++i) {
     if (hash_file(a.root / left[i].path) != hash_file(b.root / right[i].path)) return false;

@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "media/frames.h"
-
 namespace rushes {
 
 struct ClipFile {
@@ -36,12 +34,8 @@ struct ClipFiles {
   std::string text(const char* key) const;
 };
 
-/// Where the pictures of a clip come from.
-enum class PictureSource { frames, video };
-const char* source_name(PictureSource source);  // "frames (lossless)", "the video (decoded, lossy)"
-
-/// The clip's pictures. Throws UserError: a file is missing or broken, or its frames differ in size.
-Frames load_pictures(const ClipFiles& clip, PictureSource source);
+/// The files of this kind in their order; frames by their numbers.
+std::vector<ClipFile> files_of_kind(const ClipFiles& clip, const std::string& kind);
 
 /// What of the files of this kind is not as recorded, "" where all is well. Reads every byte.
 std::string damage(const ClipFiles& clip, const std::string& kind);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/version.h"
+#include "regression/clip_pictures.h"
 #include "regression/strips.h"
 
 namespace rushes {

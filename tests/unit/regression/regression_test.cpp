@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "media/ffmpeg/image.h"
+#include "regression/clip_pictures.h"
 #include "regression/history.h"
 #include "regression/report.h"
 #include "support/errors.h"
