@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -81,64 +82,157 @@ struct PackBlock {
 
 // ---- softmax
 
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr int64_t kSums = 16;  // partial sums of a query's weights, added up at the end only
+constexpr int64_t kRows =
+    16;  // queries at a time: their scores are in the nearest cache from the first pass to the second
+
 /// What a block of queries remembers from one block of keys to the next.
 struct Running {
-  float max[kQueries];      // of the scores so far
-  float sum[kQueries];      // of the weights so far
-  float rescale[kQueries];  // of the result so far: its weights were made with a smaller maximum
+  float max[kQueries];          // of the scores so far
+  float sums[kQueries][kSums];  // of the weights so far
+  float rescale[kQueries];      // of the result so far: its weights were made with a smaller maximum
 };
 
+/// Sixteen numbers, in one register or in several.
+using Sixteen = float __attribute__((vector_size(64)));
+using Bits = uint32_t __attribute__((vector_size(64)));
+constexpr int64_t kWidth = 16;
+constexpr int64_t kTogether = kLanes / kWidth;  // registers that are worked on side by side
+
+RUSHES_INLINE void load(const float* from, Sixteen& to) {
+  std::memcpy(&to, from, sizeof to);
+}
+RUSHES_INLINE void store(const Sixteen& from, float* to) {
+  std::memcpy(to, &from, sizeof from);
+}
+RUSHES_INLINE void store(const Sixteen& from, c10::BFloat16* to) {
+  float numbers[kWidth];
+  store(from, numbers);
+  for (int64_t j = 0; j < kWidth; ++j)
+    to[j] = from_float<c10::BFloat16>(numbers[j]);
+}
+
+/// 2^x over x [count], to 1 part in 10^7 for x from -126 to 0; a NaN stays one. Every step is one for all of
+/// them: a number's own twenty wait for each other.
+template <int count>
+RUSHES_INLINE void exp2_of_negative(Sixteen (&x)[count]) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
+  constexpr uint32_t kZero = std::bit_cast<uint32_t>(kRound) - 127;
+  // Of 2^f over [-0.5, 0.5], with 1 at 0 and the least relative error: 2e-9.
+  constexpr float kSeries[] = {1.3398874e-3f, 9.6184374e-3f, 5.5503325e-2f,
+                               2.4022648e-1f, 6.9314720e-1f, 1.0f};
+  Sixteen whole[count], y[count];
+  for (int i = 0; i < count; ++i)
+    whole[i] = x[i] + kRound;
+  for (int i = 0; i < count; ++i)
+    x[i] -= whole[i] - kRound;
+  for (int i = 0; i < count; ++i)
+    y[i] = 1.5353362e-4f * x[i] + kSeries[0];
+#pragma GCC unroll 8
+  for (int term = 1; term < 6; ++term) {
+    for (int i = 0; i < count; ++i)
+      y[i] = y[i] * x[i] + kSeries[term];
+  }
+  for (int i = 0; i < count; ++i) {
+    Bits power;
+    std::memcpy(&power, &whole[i], sizeof power);
+    power = (power - kZero) << 23;
+    std::memcpy(&whole[i], &power, sizeof power);
+    x[i] = y[i] * whole[i];
+  }
+}
+
+/// The largest of scores [count], a multiple of kLanes, and of `before`. NaNs are none.
+RUSHES_INLINE float largest(const float* scores, int64_t count, float before) {
+  Sixteen most[kTogether], s;
+  for (Sixteen& each : most)
+    each = Sixteen{} + before;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    for (int64_t j = 0; j < kTogether; ++j) {
+      load(scores + i + j * kWidth, s);
+      most[j] = s > most[j] ? s : most[j];
+    }
+  }
+  for (int64_t j = 1; j < kTogether; ++j)
+    most[0] = most[j] > most[0] ? most[j] : most[0];
+  Sixteen& top = most[0];
+  s = __builtin_shufflevector(top, top, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  top = s > top ? s : top;
+  s = __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  top = s > top ? s : top;
+  s = __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  top = s > top ? s : top;
+  s = __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+  top = s > top ? s : top;
+  return top[0];
+}
+
+/// A row's weights 2^((score - max) factor), and their sums [kWidth] added to those before.
+template <class P>
+RUSHES_INLINE void weigh(const float* scores, P* weights, int64_t count, float max, float factor,
+                         float rescale, float* before) {
+  const Sixteen least = Sixteen{} + (max - 125.0f / factor);  // lower ones weigh as much; a NaN is not lower
+  Sixteen sums[kTogether] = {}, x[kTogether];
+  for (int64_t i = 0; i < count; i += kLanes) {
+    for (int64_t j = 0; j < kTogether; ++j) {
+      load(scores + i + j * kWidth, x[j]);
+      x[j] = ((least > x[j] ? least : x[j]) - max) * factor;
+    }
+    exp2_of_negative(x);
+    for (int64_t j = 0; j < kTogether; ++j) {
+      sums[j] += x[j];
+      store(x[j], weights + i + j * kWidth);
+    }
+  }
+  load(before, x[0]);
+  store(x[0] * rescale + ((sums[0] + sums[1]) + (sums[2] + sums[3])), before);
+}
+
 /// Scores [rows, kKeys] to weights, written over them or (bfloat16) to `weights`. `factor`: scale / ln 2.
+/// Scores behind `keys` are written to.
 template <class P>
 struct Softmax {
   RUSHES_INLINE static void run(float* scores, P* weights, int64_t rows, int64_t keys, float factor,
                                 Running* running) {
-    for (int64_t row = 0; row < rows; ++row) {
-      float* s = scores + row * kKeys;
-      P* w = weights + row * kKeys;
-      float most[kLanes], sums[kLanes] = {};
-      for (int64_t j = 0; j < kLanes; ++j)
-        most[j] = running->max[row];
-      int64_t i = 0;
-      for (; i + kLanes <= keys; i += kLanes) {
-        for (int64_t j = 0; j < kLanes; ++j)
-          most[j] = s[i + j] > most[j] ? s[i + j] : most[j];
+    const int64_t padded = pieces(keys, kLanes) * kLanes;
+    for (int64_t first = 0; first < rows; first += kRows) {
+      const int64_t count = std::min(kRows, rows - first);
+      float max[kRows], steps[kRows] = {};
+      for (int64_t r = 0; r < count; ++r) {
+        float* s = scores + (first + r) * kKeys;
+        for (int64_t i = keys; i < padded; ++i)
+          s[i] = kNothing;
+        const float before = running->max[first + r], most = largest(s, padded, before);
+        running->max[first + r] = most;
+        // While all scores are -infinity, which no difference can be taken from, anything will do in its
+        // place.
+        max[r] = most == kNothing ? 0.0f : most;
+        steps[r] = std::max(-125.0f, (before - max[r]) * factor);
       }
-      for (int64_t j = 0; i + j < keys; ++j)
-        most[j] = s[i + j] > most[j] ? s[i + j] : most[j];
-      for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-        for (int64_t j = 0; j < width; ++j)
-          most[j] = most[j + width] > most[j] ? most[j + width] : most[j];
+      Sixteen rescale[1];
+      load(steps, rescale[0]);
+      exp2_of_negative(rescale);
+      for (int64_t r = 0; r < count; ++r) {
+        running->rescale[first + r] = rescale[0][r];
+        weigh(scores + (first + r) * kKeys, weights + (first + r) * kKeys, padded, max[r], factor,
+              rescale[0][r], running->sums[first + r]);
+        if (sizeof(P) == 2 && keys % 2 == 1) weights[(first + r) * kKeys + keys] = P(0.0f);
       }
-      // While all scores are -infinity, which no difference can be taken from, anything will do in its place.
-      constexpr float kNothing = -std::numeric_limits<float>::infinity();
-      const float max = most[0] == kNothing ? 0.0f : most[0], before = running->max[row];
-      i = 0;
-      for (; i + kLanes <= keys; i += kLanes) {
-#pragma GCC ivdep
-        for (int64_t j = 0; j < kLanes; ++j) {
-          const float weight = exp2_between_limits((s[i + j] - max) * factor);
-          sums[j] += weight;
-          w[i + j] = from_float<P>(weight);
-        }
-      }
-      for (int64_t j = 0; i + j < keys; ++j) {
-        const float weight = exp2_between_limits((s[i + j] - max) * factor);
-        sums[j] += weight;
-        w[i + j] = from_float<P>(weight);
-      }
-      for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-        for (int64_t j = 0; j < width; ++j)
-          sums[j] += sums[j + width];
-      }
-      if (sizeof(P) == 2 && keys % 2 == 1) w[keys] = P(0.0f);
-      const float rescale = before == kNothing ? 0.0f : exp2_between_limits((before - max) * factor);
-      running->max[row] = most[0];
-      running->rescale[row] = rescale;
-      running->sum[row] = running->sum[row] * rescale + sums[0];
     }
   }
 };
+
+/// The partial sums' sum, always in the same order.
+float sum_of(const float* sums) {
+  float lanes[kSums];
+  std::copy_n(sums, kSums, lanes);
+  for (int64_t width = kSums / 2; width > 0; width /= 2) {
+    for (int64_t j = 0; j < width; ++j)
+      lanes[j] += lanes[j + width];
+  }
+  return lanes[0];
+}
 
 struct Rescale {
   RUSHES_INLINE static void run(float* result, int64_t rows, int64_t dim, const float* factor) {
@@ -207,7 +301,7 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T, P>
   }
   Running& running = scratch.running;
   std::fill_n(running.max, rows, -std::numeric_limits<float>::infinity());
-  std::fill_n(running.sum, rows, 0.0f);
+  std::fill_n(running.sums[0], rows * kSums, 0.0f);
   const float factor = p.scale * 1.44269504f;
   for (int64_t block = 0; block < p.blocks; ++block) {
     const int64_t keys = std::min(kKeys, p.keys - block * kKeys);
@@ -232,14 +326,16 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T, P>
     brgemm(rows, p.value_dim, depth, static_cast<const P*>(scratch.weights()), kKeys, v, p.value_dim,
            scratch.result.get(), p.value_dim, /*add=*/block > 0);
   }
+  float sum[kQueries];
+  for (int64_t row = 0; row < rows; ++row)
+    sum[row] = sum_of(running.sums[row]);
   run_best<Finish<T>>(level, static_cast<const float*>(scratch.result.get()), rows, p.value_dim,
-                      static_cast<const float*>(running.sum),
+                      static_cast<const float*>(sum),
                       p.out + ((batch * p.queries + first) * p.heads + h) * p.value_dim,
                       p.heads * p.value_dim);
   if (p.lse == nullptr) return;
   for (int64_t row = 0; row < rows; ++row)
-    p.lse[(batch * p.queries + first + row) * p.heads + h] =
-        running.max[row] * p.scale + std::log(running.sum[row]);
+    p.lse[(batch * p.queries + first + row) * p.heads + h] = running.max[row] * p.scale + std::log(sum[row]);
 }
 
 template <class T, class P>
