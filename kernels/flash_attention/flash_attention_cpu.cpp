@@ -13,6 +13,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/common/aligned_memory.h"
 #include "kernels/common/brgemm.h"
@@ -50,7 +51,71 @@ RUSHES_INLINE int64_t place(int64_t k, int64_t n, int64_t columns) {
   return k * columns + n;
 }
 
+/// Sixteen numbers, in one register or in several.
+using Sixteen = float __attribute__((vector_size(64)));
+using Bits = uint32_t __attribute__((vector_size(64)));
+constexpr int64_t kWidth = 16;
+constexpr int64_t kTogether = kLanes / kWidth;  // registers that are worked on side by side
+
+RUSHES_INLINE void load(const void* from, Sixteen& to) {
+  std::memcpy(&to, from, sizeof to);
+}
+RUSHES_INLINE void store(const Sixteen& from, float* to) {
+  std::memcpy(to, &from, sizeof from);
+}
+RUSHES_INLINE void store(const Sixteen& from, c10::BFloat16* to) {
+  float numbers[kWidth];
+  store(from, numbers);
+  for (int64_t j = 0; j < kWidth; ++j)
+    to[j] = from_float<c10::BFloat16>(numbers[j]);
+}
+
 // ---- packing
+
+/// Element e of the new `a` is b's from `step` before where e has that bit, and of the new `b` a's from
+/// `step` behind where it has not.
+template <int step, size_t... e>
+RUSHES_INLINE void trade(Sixteen& a, Sixteen& b, std::index_sequence<e...>) {
+  const Sixteen first = __builtin_shufflevector(a, b, (e & step ? kWidth + e - step : e)...);
+  b = __builtin_shufflevector(a, b, (e & step ? kWidth + e : e + step)...);
+  a = first;
+}
+template <int step>
+RUSHES_INLINE void trade_all(Sixteen (&rows)[kWidth]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) {
+    if ((i & step) == 0) trade<step>(rows[i], rows[i + step], std::make_index_sequence<kWidth>());
+  }
+}
+
+/// k [keys, dim], of this stride in bytes, to [dim, kKeys]. 16 by 16 at a time, all of 16 keys first: a line
+/// of either is met once.
+RUSHES_INLINE void turn(const char* k, int64_t stride, int64_t keys, int64_t dim, float* to) {
+  for (int64_t key = 0; key < keys; key += kWidth) {
+    for (int64_t d = 0; d < dim; d += kWidth) {
+      const int64_t high = std::min(kWidth, keys - key), wide = std::min(kWidth, dim - d);
+      const char* from = k + key * stride + d * 4;
+      if (high < kWidth || wide < kWidth) {
+        for (int64_t row = 0; row < high; ++row) {
+          for (int64_t column = 0; column < wide; ++column)
+            std::memcpy(to + (d + column) * kKeys + key + row, from + row * stride + column * 4, 4);
+        }
+        continue;
+      }
+      Sixteen rows[kWidth];
+#pragma GCC unroll 16
+      for (int64_t row = 0; row < kWidth; ++row)
+        load(from + row * stride, rows[row]);
+      trade_all<1>(rows);
+      trade_all<2>(rows);
+      trade_all<4>(rows);
+      trade_all<8>(rows);
+#pragma GCC unroll 16
+      for (int64_t row = 0; row < kWidth; ++row)
+        store(rows[row], to + (d + row) * kKeys + key);
+    }
+  }
+}
 
 template <class T>
 struct PackBlock {
@@ -60,14 +125,10 @@ struct PackBlock {
     const T* v = p->v + head / p->heads * p->v_batch + head % p->heads * p->v_head + first * p->v_token;
     T* to_k = p->packed_k + (head * p->blocks + block) * p->k_block();
     T* to_v = p->packed_v + (head * p->blocks + block) * p->v_block();
-    // 16 dims at a time, so that what is written to stays near.
-    for (int64_t d0 = 0; d0 < p->dim; d0 += 16) {
-      const int64_t d1 = std::min(p->dim, d0 + 16);
-      for (int64_t key = 0; key < count; ++key) {
-        for (int64_t d = d0; d < d1; ++d)
-          to_k[place<T>(d, key, kKeys)] = k[key * p->k_token + d];
-      }
-    }
+    // In units of 32 bits, which are a number or two neighbours that stay beside each other.
+    constexpr int64_t kSize = sizeof(T);
+    turn(reinterpret_cast<const char*>(k), p->k_token * kSize, count, p->dim * kSize / 4,
+         reinterpret_cast<float*>(to_k));
     for (int64_t key = 0; key < count; ++key) {
       for (int64_t e = 0; e < p->value_dim; ++e)
         to_v[place<T>(key, e, p->value_dim)] = v[key * p->v_token + e];
@@ -93,25 +154,6 @@ struct Running {
   float sums[kQueries][kSums];  // of the weights so far
   float rescale[kQueries];      // of the result so far: its weights were made with a smaller maximum
 };
-
-/// Sixteen numbers, in one register or in several.
-using Sixteen = float __attribute__((vector_size(64)));
-using Bits = uint32_t __attribute__((vector_size(64)));
-constexpr int64_t kWidth = 16;
-constexpr int64_t kTogether = kLanes / kWidth;  // registers that are worked on side by side
-
-RUSHES_INLINE void load(const float* from, Sixteen& to) {
-  std::memcpy(&to, from, sizeof to);
-}
-RUSHES_INLINE void store(const Sixteen& from, float* to) {
-  std::memcpy(to, &from, sizeof from);
-}
-RUSHES_INLINE void store(const Sixteen& from, c10::BFloat16* to) {
-  float numbers[kWidth];
-  store(from, numbers);
-  for (int64_t j = 0; j < kWidth; ++j)
-    to[j] = from_float<c10::BFloat16>(numbers[j]);
-}
 
 /// 2^x over x [count], to 1 part in 10^7 for x from -126 to 0; a NaN stays one. Every step is one for all of
 /// them: a number's own twenty wait for each other.

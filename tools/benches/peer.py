@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """diffusers' side of tools/bench, a process of its own: runs one job, prints one line of JSON.
 
-  peer.py component KIND CONFIG DTYPE THREADS REPEAT COMPILE HEIGHT WIDTH FRAMES     KIND: dit, vae; gemm (CONFIG: size)
+  peer.py component KIND CONFIG DTYPE THREADS REPEAT COMPILE HEIGHT WIDTH FRAMES     KIND: dit, vae
+  peer.py gemm SIZE DTYPE THREADS SECONDS                                            seconds of each product
   peer.py batch MODEL PROMPTS OUTPUT DTYPE THREADS COMPILE SAMPLING(JSON)            mp4 files into OUTPUT
 """
 import json
@@ -29,20 +30,26 @@ def timed(run, repeat):
     return seconds
 
 
+def gemm(size, dtype, threads, seconds):
+    """For as long as a step takes: a processor's first products are faster than those that it can go on with."""
+    import torch
+    torch.set_num_threads(int(threads))
+    size, dtype = int(size), getattr(torch, dtype)
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    with torch.inference_mode():
+        packed = torch.ops.mkldnn._reorder_linear_weight(b, size)  # oneDNN; a @ b is MKL's where it is float32
+        calls = {"aten": lambda: a @ b,
+                 "onednn": lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")}
+        once = {name: min(timed(call, 3)) for name, call in calls.items()}
+        return {name: timed(call, max(3, round(float(seconds) / once[name]))) for name, call in calls.items()}
+
+
 def component(kind, config, dtype, threads, repeat, compiled, height, width, frames):
     import diffusers
     import torch
     torch.set_num_threads(int(threads))
     torch.manual_seed(1)
     dtype = getattr(torch, dtype)
-    if kind == "gemm":
-        size = int(config)
-        a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        with torch.inference_mode():
-            packed = torch.ops.mkldnn._reorder_linear_weight(b, size)  # oneDNN; a @ b is MKL's where it is float32
-            calls = {"aten": lambda: a @ b,
-                     "onednn": lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")}
-            return {name: 2 * size**3 / min(timed(call, 20)) for name, call in calls.items()}
     config = json.load(open(config))
     latent = (1, 16, (int(frames) - 1) // 4 + 1, int(height) // 8, int(width) // 8)
     with torch.inference_mode():
@@ -93,4 +100,4 @@ def batch(model, prompts, output, dtype, threads, compiled, sampling):
 
 
 if __name__ == "__main__":
-    print(json.dumps({"component": component, "batch": batch}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"gemm": gemm, "component": component, "batch": batch}[sys.argv[1]](*sys.argv[2:])))
