@@ -13,12 +13,12 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "kernels/common/aligned_memory.h"
 #include "kernels/common/brgemm.h"
 #include "kernels/common/cpu.h"
 #include "kernels/common/tiles.h"
+#include "kernels/common/vectors.h"
 #include "kernels/common/widen.h"
 
 namespace rushes {
@@ -51,67 +51,28 @@ RUSHES_INLINE int64_t place(int64_t k, int64_t n, int64_t columns) {
   return k * columns + n;
 }
 
-/// Sixteen numbers, in one register or in several.
-using Sixteen = float __attribute__((vector_size(64)));
-using Bits = uint32_t __attribute__((vector_size(64)));
-constexpr int64_t kWidth = 16;
-constexpr int64_t kTogether = kLanes / kWidth;  // registers that are worked on side by side
-
-RUSHES_INLINE void load(const void* from, Sixteen& to) {
-  std::memcpy(&to, from, sizeof to);
-}
-RUSHES_INLINE void store(const Sixteen& from, float* to) {
-  std::memcpy(to, &from, sizeof from);
-}
-RUSHES_INLINE void store(const Sixteen& from, c10::BFloat16* to) {
-  float numbers[kWidth];
-  store(from, numbers);
-  for (int64_t j = 0; j < kWidth; ++j)
-    to[j] = from_float<c10::BFloat16>(numbers[j]);
-}
-
 // ---- packing
 
-/// Element e of the new `a` is b's from `step` before where e has that bit, and of the new `b` a's from
-/// `step` behind where it has not.
-template <int step, size_t... e>
-RUSHES_INLINE void trade(Sixteen& a, Sixteen& b, std::index_sequence<e...>) {
-  const Sixteen first = __builtin_shufflevector(a, b, (e & step ? kWidth + e - step : e)...);
-  b = __builtin_shufflevector(a, b, (e & step ? kWidth + e : e + step)...);
-  a = first;
-}
-template <int step>
-RUSHES_INLINE void trade_all(Sixteen (&rows)[kWidth]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) {
-    if ((i & step) == 0) trade<step>(rows[i], rows[i + step], std::make_index_sequence<kWidth>());
-  }
-}
-
-/// k [keys, dim], of this stride in bytes, to [dim, kKeys]. 16 by 16 at a time, all of 16 keys first: a line
-/// of either is met once.
+/// k [keys, dim], of this stride in bytes, to [dim, kKeys]. `width` by `width` at a time, all of as many keys
+/// first: a line of either is met once.
+template <int width>
 RUSHES_INLINE void turn(const char* k, int64_t stride, int64_t keys, int64_t dim, float* to) {
-  for (int64_t key = 0; key < keys; key += kWidth) {
-    for (int64_t d = 0; d < dim; d += kWidth) {
-      const int64_t high = std::min(kWidth, keys - key), wide = std::min(kWidth, dim - d);
+  for (int64_t key = 0; key < keys; key += width) {
+    for (int64_t d = 0; d < dim; d += width) {
+      const int64_t high = std::min<int64_t>(width, keys - key), wide = std::min<int64_t>(width, dim - d);
       const char* from = k + key * stride + d * 4;
-      if (high < kWidth || wide < kWidth) {
+      if (high < width || wide < width) {
         for (int64_t row = 0; row < high; ++row) {
           for (int64_t column = 0; column < wide; ++column)
             std::memcpy(to + (d + column) * kKeys + key + row, from + row * stride + column * 4, 4);
         }
         continue;
       }
-      Sixteen rows[kWidth];
-#pragma GCC unroll 16
-      for (int64_t row = 0; row < kWidth; ++row)
+      Numbers<width> rows[width];
+      for (int row = 0; row < width; ++row)
         load(from + row * stride, rows[row]);
-      trade_all<1>(rows);
-      trade_all<2>(rows);
-      trade_all<4>(rows);
-      trade_all<8>(rows);
-#pragma GCC unroll 16
-      for (int64_t row = 0; row < kWidth; ++row)
+      transpose<width>(rows);
+      for (int row = 0; row < width; ++row)
         store(rows[row], to + (d + row) * kKeys + key);
     }
   }
@@ -119,7 +80,15 @@ RUSHES_INLINE void turn(const char* k, int64_t stride, int64_t keys, int64_t dim
 
 template <class T>
 struct PackBlock {
-  RUSHES_INLINE static void run(const Problem<T>* p, int64_t head, int64_t block) {
+  template <int width>
+  struct Of {
+    RUSHES_INLINE static void run(const Problem<T>* p, int64_t head, int64_t block) {
+      pack<width>(p, head, block);
+    }
+  };
+
+  template <int width>
+  RUSHES_INLINE static void pack(const Problem<T>* p, int64_t head, int64_t block) {
     const int64_t first = block * kKeys, count = std::min(kKeys, p->keys - first);
     const T* k = p->k + head / p->heads * p->k_batch + head % p->heads * p->k_head + first * p->k_token;
     const T* v = p->v + head / p->heads * p->v_batch + head % p->heads * p->v_head + first * p->v_token;
@@ -127,8 +96,8 @@ struct PackBlock {
     T* to_v = p->packed_v + (head * p->blocks + block) * p->v_block();
     // In units of 32 bits, which are a number or two neighbours that stay beside each other.
     constexpr int64_t kSize = sizeof(T);
-    turn(reinterpret_cast<const char*>(k), p->k_token * kSize, count, p->dim * kSize / 4,
-         reinterpret_cast<float*>(to_k));
+    turn<width>(reinterpret_cast<const char*>(k), p->k_token * kSize, count, p->dim * kSize / 4,
+                reinterpret_cast<float*>(to_k));
     for (int64_t key = 0; key < count; ++key) {
       for (int64_t e = 0; e < p->value_dim; ++e)
         to_v[place<T>(key, e, p->value_dim)] = v[key * p->v_token + e];
@@ -144,9 +113,11 @@ struct PackBlock {
 // ---- softmax
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr int64_t kSums = 16;  // partial sums of a query's weights, added up at the end only
-constexpr int64_t kRows =
-    16;  // queries at a time: their scores are in the nearest cache from the first pass to the second
+// Partial sums of a row's weights, added up after the last key.
+constexpr int64_t kSums = 16;
+// Queries at a time: their scores are in the nearest cache from the first pass to the second.
+constexpr int64_t kRows = 16;
+static_assert(kKeys % kLanes == 0 && kLanes == 4 * kSums);
 
 /// What a block of queries remembers from one block of keys to the next.
 struct Running {
@@ -155,112 +126,99 @@ struct Running {
   float rescale[kQueries];      // of the result so far: its weights were made with a smaller maximum
 };
 
-/// 2^x over x [count], to 1 part in 10^7 for x from -126 to 0; a NaN stays one. Every step is one for all of
-/// them: a number's own twenty wait for each other.
-template <int count>
-RUSHES_INLINE void exp2_of_negative(Sixteen (&x)[count]) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
-  constexpr uint32_t kZero = std::bit_cast<uint32_t>(kRound) - 127;
-  // Of 2^f over [-0.5, 0.5], with 1 at 0 and the least relative error: 2e-9.
-  constexpr float kSeries[] = {1.3398874e-3f, 9.6184374e-3f, 5.5503325e-2f,
-                               2.4022648e-1f, 6.9314720e-1f, 1.0f};
-  Sixteen whole[count], y[count];
-  for (int i = 0; i < count; ++i)
-    whole[i] = x[i] + kRound;
-  for (int i = 0; i < count; ++i)
-    x[i] -= whole[i] - kRound;
-  for (int i = 0; i < count; ++i)
-    y[i] = 1.5353362e-4f * x[i] + kSeries[0];
-#pragma GCC unroll 8
-  for (int term = 1; term < 6; ++term) {
-    for (int i = 0; i < count; ++i)
-      y[i] = y[i] * x[i] + kSeries[term];
-  }
-  for (int i = 0; i < count; ++i) {
-    Bits power;
-    std::memcpy(&power, &whole[i], sizeof power);
-    power = (power - kZero) << 23;
-    std::memcpy(&whole[i], &power, sizeof power);
-    x[i] = y[i] * whole[i];
-  }
-}
-
 /// The largest of scores [count], a multiple of kLanes, and of `before`. NaNs are none.
+template <int width>
 RUSHES_INLINE float largest(const float* scores, int64_t count, float before) {
-  Sixteen most[kTogether], s;
-  for (Sixteen& each : most)
-    each = Sixteen{} + before;
-  for (int64_t i = 0; i < count; i += kLanes) {
-    for (int64_t j = 0; j < kTogether; ++j) {
-      load(scores + i + j * kWidth, s);
-      most[j] = s > most[j] ? s : most[j];
+  constexpr int kTogether = 4;  // registers, so that none waits for the one before
+  Numbers<width> most[kTogether], s;
+  for (auto& each : most)
+    each = Numbers<width>{} + before;
+  for (int64_t i = 0; i < count; i += kTogether * width) {
+    for (int j = 0; j < kTogether; ++j) {
+      load(scores + i + j * width, s);
+      greater_of(s, most[j], most[j]);
     }
   }
-  for (int64_t j = 1; j < kTogether; ++j)
-    most[0] = most[j] > most[0] ? most[j] : most[0];
-  Sixteen& top = most[0];
-  s = __builtin_shufflevector(top, top, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  top = s > top ? s : top;
-  s = __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  top = s > top ? s : top;
-  s = __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  top = s > top ? s : top;
-  s = __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-  top = s > top ? s : top;
-  return top[0];
+  for (int j = 1; j < kTogether; ++j)
+    greater_of(most[j], most[0], most[0]);
+  return greatest<width>(most[0]);
 }
 
-/// A row's weights 2^((score - max) factor), and their sums [kWidth] added to those before.
-template <class P>
+/// A row's weights 2^((score - max) factor), and their partial sums [kSums] added to those before.
+template <int width, class P>
 RUSHES_INLINE void weigh(const float* scores, P* weights, int64_t count, float max, float factor,
                          float rescale, float* before) {
-  const Sixteen least = Sixteen{} + (max - 125.0f / factor);  // lower ones weigh as much; a NaN is not lower
-  Sixteen sums[kTogether] = {}, x[kTogether];
+  constexpr int kTogether = 4, kRegisters = kLanes / width, kQuarter = kSums / width;
+  const Numbers<width> least = Numbers<width>{} - 125.0f;  // lower ones weigh as much; a NaN is not lower
+  Numbers<width> sums[kRegisters] = {}, x[kTogether];
   for (int64_t i = 0; i < count; i += kLanes) {
-    for (int64_t j = 0; j < kTogether; ++j) {
-      load(scores + i + j * kWidth, x[j]);
-      x[j] = ((least > x[j] ? least : x[j]) - max) * factor;
-    }
-    exp2_of_negative(x);
-    for (int64_t j = 0; j < kTogether; ++j) {
-      sums[j] += x[j];
-      store(x[j], weights + i + j * kWidth);
+    for (int first = 0; first < kRegisters; first += kTogether) {
+      for (int j = 0; j < kTogether; ++j) {
+        load(scores + i + (first + j) * width, x[j]);
+        x[j] = (x[j] - max) * factor;
+        greater_of(least, x[j], x[j]);
+      }
+      exp2_of_negative<width>(x);
+      for (int j = 0; j < kTogether; ++j) {
+        sums[first + j] += x[j];
+        store(x[j], weights + i + (first + j) * width);
+      }
     }
   }
-  load(before, x[0]);
-  store(x[0] * rescale + ((sums[0] + sums[1]) + (sums[2] + sums[3])), before);
+  for (int j = 0; j < kQuarter; ++j) {
+    load(before + j * width, x[0]);
+    x[0] =
+        x[0] * rescale + ((sums[j] + sums[j + kQuarter]) + (sums[j + 2 * kQuarter] + sums[j + 3 * kQuarter]));
+    store(x[0], before + j * width);
+  }
+}
+
+/// 2^x of each: how much smaller the weights before a larger maximum are now.
+template <int width>
+RUSHES_INLINE void exp2_of_rows(float (&x)[kRows]) {
+  Numbers<width> numbers[1];
+  for (int64_t i = 0; i < kRows; i += width) {
+    load(x + i, numbers[0]);
+    exp2_of_negative<width>(numbers);
+    store(numbers[0], x + i);
+  }
 }
 
 /// Scores [rows, kKeys] to weights, written over them or (bfloat16) to `weights`. `factor`: scale / ln 2.
-/// Scores behind `keys` are written to.
+/// Scores behind `keys` are written to. Of a row whose scores are all -infinity only `max` is right.
 template <class P>
 struct Softmax {
-  RUSHES_INLINE static void run(float* scores, P* weights, int64_t rows, int64_t keys, float factor,
-                                Running* running) {
+  template <int width>
+  struct Of {
+    RUSHES_INLINE static void run(float* scores, P* weights, int64_t rows, int64_t keys, float factor,
+                                  Running* running) {
+      for (int64_t first = 0; first < rows; first += kRows)
+        some_rows<width>(scores + first * kKeys, weights + first * kKeys, first,
+                         std::min(kRows, rows - first), keys, factor, *running);
+    }
+  };
+
+  template <int width>
+  RUSHES_INLINE static void some_rows(float* scores, P* weights, int64_t first, int64_t rows, int64_t keys,
+                                      float factor, Running& running) {
     const int64_t padded = pieces(keys, kLanes) * kLanes;
-    for (int64_t first = 0; first < rows; first += kRows) {
-      const int64_t count = std::min(kRows, rows - first);
-      float max[kRows], steps[kRows] = {};
-      for (int64_t r = 0; r < count; ++r) {
-        float* s = scores + (first + r) * kKeys;
-        for (int64_t i = keys; i < padded; ++i)
-          s[i] = kNothing;
-        const float before = running->max[first + r], most = largest(s, padded, before);
-        running->max[first + r] = most;
-        // While all scores are -infinity, which no difference can be taken from, anything will do in its
-        // place.
-        max[r] = most == kNothing ? 0.0f : most;
-        steps[r] = std::max(-125.0f, (before - max[r]) * factor);
-      }
-      Sixteen rescale[1];
-      load(steps, rescale[0]);
-      exp2_of_negative(rescale);
-      for (int64_t r = 0; r < count; ++r) {
-        running->rescale[first + r] = rescale[0][r];
-        weigh(scores + (first + r) * kKeys, weights + (first + r) * kKeys, padded, max[r], factor,
-              rescale[0][r], running->sums[first + r]);
-        if (sizeof(P) == 2 && keys % 2 == 1) weights[(first + r) * kKeys + keys] = P(0.0f);
-      }
+    float max[kRows], rescale[kRows] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      float* s = scores + r * kKeys;
+      for (int64_t i = keys; i < padded; ++i)
+        s[i] = kNothing;
+      const float before = running.max[first + r], most = largest<width>(s, padded, before);
+      running.max[first + r] = most;
+      // While all scores are -infinity, which no difference can be taken from, anything will do in its place.
+      max[r] = most == kNothing ? 0.0f : most;
+      rescale[r] = std::max(-125.0f, (before - max[r]) * factor);
+    }
+    exp2_of_rows<width>(rescale);
+    for (int64_t r = 0; r < rows; ++r) {
+      running.rescale[first + r] = rescale[r];
+      weigh<width>(scores + r * kKeys, weights + r * kKeys, padded, max[r], factor, rescale[r],
+                   running.sums[first + r]);
+      if (sizeof(P) == 2 && keys % 2 == 1) weights[r * kKeys + keys] = P(0.0f);
     }
   }
 };
@@ -360,7 +318,8 @@ void run_queries(const Problem<T>& p, int64_t head, int64_t first, Scratch<T, P>
       v = packed_v;
     }
     brgemm(rows, keys, p.dim, q, q_stride, k, kKeys, scratch.scores.get(), kKeys, /*add=*/false);
-    run_best<Softmax<P>>(level, scratch.scores.get(), scratch.weights(), rows, keys, factor, &running);
+    run_widest<Softmax<P>::template Of>(level, scratch.scores.get(), scratch.weights(), rows, keys, factor,
+                                        &running);
     if (block > 0)
       run_best<Rescale>(level, scratch.result.get(), rows, p.value_dim,
                         static_cast<const float*>(running.rescale));
@@ -414,7 +373,7 @@ void run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, float sc
   p.packed_v = packed_v.mutable_data_ptr<T>();
   at::parallel_for(0, heads * p.blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      run_best<PackBlock<T>>(cpu_level(), &p, i / p.blocks, i % p.blocks);
+      run_widest<PackBlock<T>::template Of>(cpu_level(), &p, i / p.blocks, i % p.blocks);
   });
   // Each thread takes the next block when it is through with one. Which thread makes it changes no bit.
   const int64_t blocks = pieces(p.queries, kQueries), count = heads * blocks;

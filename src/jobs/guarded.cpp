@@ -10,7 +10,7 @@
 
 namespace rushes {
 
-int guarded(const std::function<void()>& part) {
+int guarded(c10::function_ref<void()> part) {
   try {
     part();
     return kExitDone;

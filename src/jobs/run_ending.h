@@ -39,7 +39,8 @@ class RunEnding {
 
   /// The model could not be loaded, which is `code`.
   void unbegun(int code) const;
-  /// All is made that can be, or the run has to stop. Gives its exit code. `owners` has watched since then.
+  /// All is made that can be, or the run has to stop. Gives its exit code. `owners` has watched since the
+  /// work began: who was silent on another host all the while is dead.
   int end(OwnerWatch& owners) const;
 
  private:

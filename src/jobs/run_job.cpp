@@ -4,7 +4,6 @@
 #include <iostream>
 
 #include "base/env.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/timer.h"
 #include "base/version.h"
@@ -289,7 +288,8 @@ void JobRun::work() {
   int code = kExitDone;
   owners_ = std::make_unique<OwnerWatch>(folder_->owners());
   Claims claims(*folder_, residence_->work, residence_->owner.token(), *owners_);
-  if (world_.rank() == 0) claims.sweep();  // from here on owners on other hosts are watched, see finish()
+  if (world_.rank() == 0)
+    claims.sweep();  // from here on owners on other hosts are watched, see RunEnding::sweep
   const Watchdog watchdog({world_, *folder_, claims, *events_, stop_, start_.first}, watching_);
   Publisher publisher(job_, *folder_, residence_->work, claims, *events_,
                       {start_.run, world_.rank(), world_.place().host, env(EnvVar::slurm_job_id),

@@ -27,7 +27,9 @@ struct Place {
 void hold_owner(const std::string& text) {
   const auto status = owner_status_from(text);
   if (!status) return;
-  const auto again = owner_status_from(to_json(*status).dump());
+  const std::string written = to_json(*status).dump();
+  if (written.size() >= 1000) return;  // longer than an owner's file, which is cut
+  const auto again = owner_status_from(written);
   fuzz::hold(again && to_json(*again) == to_json(*status), "an owner's status survives being written", text);
   for (const size_t columns : {0, 7, 80})
     owner_line(*status, columns);

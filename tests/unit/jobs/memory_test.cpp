@@ -178,7 +178,8 @@ TEST_CASE("notes of a rank's death keep what was tried, and broken notes count f
 #ifndef __SANITIZE_ADDRESS__  // whose own memory the limit would hit
 TEST_CASE("a clip that cannot be written beside the making of the next one is written after that") {
   // In a program of its own: what other cases gave back to malloc would hold the PNG.
-  Child fresh([] { return execl("/proc/self/exe", "unit-jobs", "[short of memory]", nullptr); });
+  Child fresh(
+      [] { return execl("/proc/self/exe", "unit-jobs", "[short of memory]", "-w", "NoTests", nullptr); });
   CHECK(fresh.wait() == 0);
 }
 

@@ -115,6 +115,24 @@ TEST_CASE("flash_attention keeps extreme scores right and shows what is not a nu
   CHECK(out.narrow(1, 3, 3).isfinite().all().item<bool>());
 }
 
+TEST_CASE("flash_attention takes scores of any finite size, however many keys there are", "[kernels]") {
+  if (!here()) return;
+  at::manual_seed(16);
+  for (const float score : {1e-30f, 40.0f, 3e8f, 1.5e9f, 1e10f, 1e30f, -3e8f, -1e10f, -1e30f}) {
+    for (const int64_t keys : {1, 3, 63, 64, 65, 257, 600}) {
+      CAPTURE(score, keys);
+      const Draw in = draw(1, 2, keys, 1, 2, 16, at::kFloat);
+      in.q.fill_(score);
+      in.k.fill_(0.5);  // all scores alike: the mean
+      CHECK(worst(flash_attention(in.q, in.k, in.v, 1.0), in.v.mean(1, true).expand({1, 2, 1, 16})) < 1e-5);
+      if (keys < 3) continue;
+      in.k.narrow(1, 1, keys - 1).zero_();
+      CHECK(worst(flash_attention(in.q, in.k, in.v, 1.0), flash_attention_reference(in.q, in.k, in.v, 1.0)) <
+            1e-5);
+    }
+  }
+}
+
 TEST_CASE("a query's result does not depend on the queries beside it", "[kernels]") {
   at::manual_seed(14);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
