@@ -144,12 +144,12 @@ Deaths Claims::deaths(const std::string& id) const {
   Deaths deaths;
   if (!json.is_object()) return deaths;
   try {
-    deaths.count = json.at("count").get<int64_t>();
-    deaths.crashes = json.at("crashes").get<int64_t>();
+    deaths.count = whole_at(json, "count");
+    deaths.crashes = whole_at(json, "crashes");
     deaths.how = json.at("how").get<std::string>();
     deaths.last_owner = json.at("last_owner").get<std::string>();
     deaths.stage = json.at("stage").get<std::string>();
-    deaths.step = json.at("step").get<int64_t>();
+    deaths.step = whole_at(json, "step");
     deaths.memory = json.value("memory", nlohmann::json());
   } catch (const nlohmann::json::exception&) {
     return {};

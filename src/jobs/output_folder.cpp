@@ -122,6 +122,17 @@ nlohmann::json read_json_object(const fs::path& path, uint64_t most_bytes) {
   return nullptr;
 }
 
+int64_t whole_at(const nlohmann::json& object, const char* key, int64_t low, int64_t high) {
+  const nlohmann::json& value = object.at(key);
+  const bool fits = value.is_number_unsigned()
+                        ? value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())
+                        : value.is_number_integer();
+  const int64_t whole = fits ? value.get<int64_t>() : 0;
+  if (!fits || whole < low || whole > high)
+    throw nlohmann::json::other_error::create(501, str(key, " is ", value.type_name()), &object);
+  return whole;
+}
+
 FreshRun unfinished_fresh_run(const OutputFolder& folder) {
   const nlohmann::json json = read_json_object(folder.fresh());
   const auto text = [&](const char* key) {

@@ -13,7 +13,9 @@
 //   .rushes/front               how far the walk through the items is: a hint
 //   .rushes/lock folder.json manifest.json restarts.json
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -98,6 +100,11 @@ void put_in_place(const std::filesystem::path& from, const std::filesystem::path
 
 /// The JSON object in a file of the folder's own; null where there is none or it is no JSON object.
 nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most_bytes = uint64_t{1} << 20);
+
+/// The whole number at `key`, from `low` to `high`. For what is not there or none, throws what nlohmann's
+/// at() throws; its get() would make something of any number.
+int64_t whole_at(const nlohmann::json& object, const char* key, int64_t low = 0,
+                 int64_t high = std::numeric_limits<int64_t>::max());
 
 /// A --fresh run that is not through, and the job it is of; both "" where there is none.
 struct FreshRun {

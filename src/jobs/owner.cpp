@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "jobs/output_folder.h"
 
 namespace rushes {
 namespace {
@@ -151,16 +152,17 @@ std::optional<OwnerStatus> owner_status_from(const std::string& text) {
     s.token = json.at("token").get<std::string>();
     s.run = json.at("run").get<std::string>();
     s.job = json.at("job").get<std::string>();
-    s.rank = json.at("rank").get<int>();
-    s.world = json.at("world").get<int>();
+    constexpr int64_t kMostRanks = std::numeric_limits<int>::max();
+    s.rank = static_cast<int>(whole_at(json, "rank", 0, kMostRanks));
+    s.world = static_cast<int>(whole_at(json, "world", 0, kMostRanks));
     s.item = json.at("item").get<std::string>();
     s.writing = json.at("writing").get<std::string>();
     s.stage = json.at("stage").get<std::string>();
-    s.step = json.at("step").get<int64_t>();
-    s.steps = json.at("steps").get<int64_t>();
+    s.step = whole_at(json, "step");
+    s.steps = whole_at(json, "steps");
     s.seconds_per_step = json.at("s_step").get<double>();
     s.item_seconds = json.at("s_item").get<double>();
-    s.beat = json.at("beat").get<uint64_t>();
+    s.beat = static_cast<uint64_t>(whole_at(json, "beat"));
     s.cpu_seconds = json.value("cpu", 0.0);  // an older version's file has none of these
     s.first = json.value("first", "");
     s.helps = json.value("helps", "");

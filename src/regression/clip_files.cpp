@@ -87,10 +87,10 @@ std::vector<ClipFile> files_of(const nlohmann::json& record, const std::string& 
   std::vector<ClipFile> files;
   try {
     for (const nlohmann::json& entry : record.at("files")) {
-      ClipFile file{entry.at("kind").get<std::string>(), entry.at("path").get<std::string>(),
-                    entry.at("bytes").get<uint64_t>(), entry.at("hash").get<std::string>()};
       if (!entry.at("bytes").is_number_unsigned())
         fail(where, ": files: bytes must be a whole number from 0; found ", entry.at("bytes").dump());
+      ClipFile file{entry.at("kind").get<std::string>(), entry.at("path").get<std::string>(),
+                    entry.at("bytes").get<uint64_t>(), entry.at("hash").get<std::string>()};
       if (const std::string problem = inner_path_problem(file.path); !problem.empty())
         fail(where, ": ", problem);
       files.push_back(std::move(file));
