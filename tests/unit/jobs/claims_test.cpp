@@ -348,6 +348,22 @@ TEST_CASE("the heartbeat goes on and the owner's file goes with the owner") {
   CHECK(!fs::exists(file));
 }
 
+TEST_CASE("an owner's status with a number that is none of its kind is none") {
+  const nlohmann::json good = to_json(status_of("host.1.2"));
+  REQUIRE(owner_status_from(good.dump()));
+  for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"rank", 1e300},
+                                   {"rank", int64_t{1} << 40},
+                                   {"world", -1},
+                                   {"step", 2.5},
+                                   {"steps", UINT64_MAX},
+                                   {"beat", "7"}}) {
+    CAPTURE(key, value.dump());
+    nlohmann::json bad = good;
+    bad[key] = value;
+    CHECK(!owner_status_from(bad.dump()));
+  }
+}
+
 TEST_CASE("the lock excludes and is released by death") {
   const TemporaryFolder temporary;
   const OutputFolder folder = OutputFolder::create(temporary.path());
