@@ -83,31 +83,26 @@ struct PackBlock {
   template <int width>
   struct Of {
     RUSHES_INLINE static void run(const Problem<T>* p, int64_t head, int64_t block) {
-      pack<width>(p, head, block);
+      const int64_t first = block * kKeys, count = std::min(kKeys, p->keys - first);
+      const T* k = p->k + head / p->heads * p->k_batch + head % p->heads * p->k_head + first * p->k_token;
+      const T* v = p->v + head / p->heads * p->v_batch + head % p->heads * p->v_head + first * p->v_token;
+      T* to_k = p->packed_k + (head * p->blocks + block) * p->k_block();
+      T* to_v = p->packed_v + (head * p->blocks + block) * p->v_block();
+      // In units of 32 bits, which are a number or two neighbours that stay beside each other.
+      constexpr int64_t kSize = sizeof(T);
+      turn<width>(reinterpret_cast<const char*>(k), p->k_token * kSize, count, p->dim * kSize / 4,
+                  reinterpret_cast<float*>(to_k));
+      for (int64_t key = 0; key < count; ++key) {
+        for (int64_t e = 0; e < p->value_dim; ++e)
+          to_v[place<T>(key, e, p->value_dim)] = v[key * p->v_token + e];
+      }
+      // The weights of one key more are zeros, and so must these be.
+      if (sizeof(T) == 2 && count % 2 == 1) {
+        for (int64_t e = 0; e < p->value_dim; ++e)
+          to_v[place<T>(count, e, p->value_dim)] = T(0.0f);
+      }
     }
   };
-
-  template <int width>
-  RUSHES_INLINE static void pack(const Problem<T>* p, int64_t head, int64_t block) {
-    const int64_t first = block * kKeys, count = std::min(kKeys, p->keys - first);
-    const T* k = p->k + head / p->heads * p->k_batch + head % p->heads * p->k_head + first * p->k_token;
-    const T* v = p->v + head / p->heads * p->v_batch + head % p->heads * p->v_head + first * p->v_token;
-    T* to_k = p->packed_k + (head * p->blocks + block) * p->k_block();
-    T* to_v = p->packed_v + (head * p->blocks + block) * p->v_block();
-    // In units of 32 bits, which are a number or two neighbours that stay beside each other.
-    constexpr int64_t kSize = sizeof(T);
-    turn<width>(reinterpret_cast<const char*>(k), p->k_token * kSize, count, p->dim * kSize / 4,
-                reinterpret_cast<float*>(to_k));
-    for (int64_t key = 0; key < count; ++key) {
-      for (int64_t e = 0; e < p->value_dim; ++e)
-        to_v[place<T>(key, e, p->value_dim)] = v[key * p->v_token + e];
-    }
-    // The weights of one key more are zeros, and so must these be.
-    if (sizeof(T) == 2 && count % 2 == 1) {
-      for (int64_t e = 0; e < p->value_dim; ++e)
-        to_v[place<T>(count, e, p->value_dim)] = T(0.0f);
-    }
-  }
 };
 
 // ---- softmax
