@@ -18,12 +18,6 @@ std::string found(const json& value) {
              short_json(value));
 }
 
-bool is_integer(const json& value) {
-  if (value.is_number_unsigned()) {
-    return value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  }
-  return value.is_number_integer();
-}
 bool is_number(const json& value) {
   return value.is_number();
 }
@@ -32,6 +26,13 @@ bool is_boolean(const json& value) {
 }
 
 }  // namespace
+
+bool fits_int64(const json& value) {
+  if (value.is_number_unsigned()) {
+    return value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  }
+  return value.is_number_integer();
+}
 
 std::string short_json(const json& value, size_t bytes) {
   return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), bytes);
@@ -90,10 +91,10 @@ std::vector<Value> JsonFields::list(const std::string& key, bool (*fits)(const j
 }
 
 int64_t JsonFields::integer(const std::string& key) {
-  return scalar<int64_t>(key, required(key), is_integer, "a whole number", 0);
+  return scalar<int64_t>(key, required(key), fits_int64, "a whole number", 0);
 }
 int64_t JsonFields::integer(const std::string& key, int64_t otherwise) {
-  return scalar(key, get(key), is_integer, "a whole number", otherwise);
+  return scalar(key, get(key), fits_int64, "a whole number", otherwise);
 }
 double JsonFields::number(const std::string& key) {
   return scalar<double>(key, required(key), is_number, "a number", 0);
@@ -113,7 +114,7 @@ std::string JsonFields::text(const std::string& key, const std::string& otherwis
 }
 
 std::vector<int64_t> JsonFields::integers(const std::string& key, const std::vector<int64_t>& otherwise) {
-  return list(key, is_integer, "whole numbers", otherwise);
+  return list(key, fits_int64, "whole numbers", otherwise);
 }
 std::vector<double> JsonFields::numbers(const std::string& key, const std::vector<double>& otherwise) {
   return list(key, is_number, "numbers", otherwise);
@@ -127,7 +128,7 @@ std::optional<int64_t> JsonFields::optional_integer(const std::string& key,
   const json* value = get(key);
   if (value == nullptr) return otherwise;
   if (value->is_null()) return {};
-  return scalar<int64_t>(key, value, is_integer, "a whole number or null", 0);
+  return scalar<int64_t>(key, value, fits_int64, "a whole number or null", 0);
 }
 std::optional<double> JsonFields::optional_number(const std::string& key, std::optional<double> otherwise) {
   const json* value = get(key);

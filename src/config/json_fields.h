@@ -15,6 +15,9 @@ namespace rushes {
 /// A value in a message: its JSON, cut behind so many bytes.
 std::string short_json(const nlohmann::json& value, size_t bytes = 60);
 
+/// Is it a whole number that an int64_t holds? get() would make something of any number.
+bool fits_int64(const nlohmann::json& value);
+
 class JsonFields {
  public:
   /// `where` goes before each message ("models/x/vae/config.json").

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "config/json_fields.h"
 #include "weights/model_dir.h"
 
 namespace rushes {
@@ -124,9 +125,7 @@ nlohmann::json read_json_object(const fs::path& path, uint64_t most_bytes) {
 
 int64_t whole_at(const nlohmann::json& object, const char* key, int64_t low, int64_t high) {
   const nlohmann::json& value = object.at(key);
-  const bool fits = value.is_number_unsigned()
-                        ? value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())
-                        : value.is_number_integer();
+  const bool fits = fits_int64(value);
   const int64_t whole = fits ? value.get<int64_t>() : 0;
   if (!fits || whole < low || whole > high)
     throw nlohmann::json::other_error::create(501, str(key, " is ", value.type_name()), &object);
